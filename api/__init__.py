@@ -1,0 +1,1 @@
+"""HTTP: the contract translated to commands and views."""

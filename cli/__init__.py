@@ -1,0 +1,1 @@
+"""The command line, settings and wiring: the only room that reads the environment and the clock."""

@@ -1,0 +1,1 @@
+"""The log: append, read after a seq, head, tail; content-addressed blobs; the backends."""

@@ -1,0 +1,1 @@
+"""Pure folds from events to views, and the tables that cache them."""

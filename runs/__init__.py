@@ -1,0 +1,1 @@
+"""Who may do what to a run, and which events that causes."""
