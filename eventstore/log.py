@@ -7,7 +7,7 @@ Every backend passes `tests/contract/test_log.py`. A stream is a run (`wsr_…`)
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
