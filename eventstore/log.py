@@ -210,6 +210,13 @@ class EventLog(Protocol):
         """Make the events durable and visible, or refuse with a `LogError` and change nothing."""
         ...
 
+    async def stored_answer(self, key: str, fingerprint: str) -> Answer | None:
+        """The answer stored under this idempotency key, None if there is none (or it has expired).
+
+        Raises `IdempotencyKeyReused` when the key was used for another request.
+        """
+        ...
+
     async def head(self, stream: str) -> Head | None:
         """Where the stream stands, or None if it is unknown."""
         ...
