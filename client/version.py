@@ -1,0 +1,3 @@
+"""The version that the client and the command line tell others; a test compares it with pyproject.toml."""
+
+VERSION = "0.1.0"
