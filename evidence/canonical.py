@@ -117,33 +117,35 @@ def decode(payload: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
-def _check_profile(value: object, depth: int) -> None:
-    kind = type(value)
-    if kind is str or kind is bool or value is None:
-        return
-    if kind is int:
-        _check_integer(cast("int", value))
-        return
-    if depth >= NESTING_MAX:
-        raise ProfileError(f"more than {NESTING_MAX} levels of nesting")
+def _check_profile(value: Any, depth: int) -> None:
+    kind: type[object] = type(value)
     if kind is dict:
-        for key, item in cast("dict[object, object]", value).items():
-            if type(key) is not str or not key.isascii():
-                raise ProfileError(f"key {key!a}: keys are ASCII strings")
-            if type(item) is not str:
-                _check_profile(item, depth + 1)
+        _check_object(value, depth + 1)
     elif kind is list or kind is tuple:
-        for item in cast("list[object]", value):
+        _check_depth(depth + 1)
+        for item in value:
             _check_profile(item, depth + 1)
-    else:
+    elif kind is int:
+        if not -INTEGER_LIMIT < value < INTEGER_LIMIT:
+            raise ProfileError("an integer of 2^53 or more is not exact in every JSON reader")
+    elif kind is not str and kind is not bool and value is not None:
         raise ProfileError(
             f"{kind.__name__} is not in the event profile: use str, int, bool, None, dict, list"
         )
 
 
-def _check_integer(value: int) -> None:
-    if not -INTEGER_LIMIT < value < INTEGER_LIMIT:
-        raise ProfileError("an integer of 2^53 or more is not exact in every JSON reader")
+def _check_object(value: dict[Any, Any], depth: int) -> None:
+    _check_depth(depth)
+    for key, item in value.items():
+        if type(key) is not str or not key.isascii():
+            raise ProfileError(f"key {key!a}: keys are ASCII strings")
+        if type(item) is not str:  # strings are the most frequent and need no call
+            _check_profile(item, depth)
+
+
+def _check_depth(depth: int) -> None:
+    if depth > NESTING_MAX:
+        raise ProfileError(f"more than {NESTING_MAX} levels of nesting")
 
 
 def _refuse_surrogates(value: object) -> None:
@@ -154,9 +156,10 @@ def _refuse_surrogates(value: object) -> None:
 
 
 def _escape_line_separators(data: bytes) -> bytes:
+    if data.isascii():
+        return data
     for raw, escaped in _LINE_SEPARATORS:
-        if raw in data:
-            data = data.replace(raw, escaped)
+        data = data.replace(raw, escaped)
     return data
 
 
