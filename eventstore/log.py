@@ -7,8 +7,8 @@ Every backend passes `tests/contract/test_log.py`. A stream is a run (`wsr_…`)
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from eventstore.views import ViewReader, ViewRow
@@ -112,8 +112,8 @@ class Append:
 class Appended:
     """What became durable: the events' seqs are `first_seq..last_seq` (empty append: last_seq < first_seq).
 
-    `replayed` is true when the claim's key had been stored already: nothing was appended, `answer` is
-    the stored one.
+    `replayed` is true when the claim's key had been stored already: nothing was appended now; `answer`,
+    the stream, the seqs and the time are those of the append that stored it.
     """
 
     stream: str
@@ -198,7 +198,7 @@ class ViewWriter(ViewReader, Protocol):
         """Remove the row if it is there."""
         ...
 
-    def payloads(self, stream: str) -> Sequence[bytes | None] | object:
+    def payloads(self, stream: str) -> Iterator[bytes | None]:
         """Iterate over the stream's payloads from seq 1, those of this transaction included."""
         ...
 
@@ -240,6 +240,16 @@ class EventLog(Protocol):
         """
         ...
 
+    def entries(
+        self, stream: str, after_seq: int = 0, up_to_seq: int | None = None
+    ) -> AsyncIterator[StoredEvent]:
+        """Every event after `after_seq`, internal ones included, in pages of bounded bytes (for proofs)."""
+        ...
+
+    async def subtree_roots(self, stream: str) -> list[bytes]:
+        """The roots of the stream's full 256-leaf subtrees, in order (P2.2)."""
+        ...
+
     async def checkpoint(self, stream: str) -> bytes | None:
         """The signed run checkpoint at the present size (P4.3), memoised; None if unknown."""
         ...
@@ -268,6 +278,10 @@ class EventLog(Protocol):
         """Counters for metrics and tests: appends, commits, events, rollbacks, waiters, …."""
         ...
 
+    async def aclose(self) -> None:
+        """Finish what was handed over, then let go of files and threads; later calls are refused."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class LogLimits:
@@ -279,9 +293,13 @@ class LogLimits:
     """Appends waiting for the writer; further callers wait their turn."""
     append_events_max: int = 1000
     """Events in one append."""
-    chunk_bytes: int = field(default=256 * 1024)
+    chunk_bytes: int = 256 * 1024
     """Aim for the size of a framed chunk; a chunk never exceeds four times this plus one event."""
     payload_bytes_max: int = 512 * 1024
     """One event's payload."""
     readers: int = 2
     """Read connections."""
+    heads_cached_max: int = 4096
+    """Streams whose head the writer keeps in memory, and whose size the tail does."""
+    expired_claims_swept: int = 4
+    """Expired idempotency records that each new claim takes away."""
