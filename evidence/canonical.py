@@ -118,7 +118,7 @@ def decode(payload: bytes) -> dict[str, Any]:
 
 
 def _check_profile(value: Any, depth: int) -> None:
-    kind: Any = type(value)
+    kind: type[object] = value.__class__
     if kind is dict:
         _check_object(value, depth + 1)
     elif kind is list or kind is tuple:
