@@ -1,0 +1,118 @@
+"""The organisation's views: the organisation itself, its users, projects and API keys (CONTRACT §6.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from eventstore.log import ViewWriter
+from eventstore.views import ViewRow
+from evidence.canonical import encode, parse
+from projections.artifact import merge_collected, merge_removed
+from projections.sandbox import merge_sandbox
+
+Event = Mapping[str, Any]
+
+
+def project_organization_event(views: ViewWriter, org_id: str, event: Event) -> None:
+    """Advance the views by one event of an organisation's stream; unknown types change nothing."""
+    handler = _HANDLERS.get(event["type"])
+    if handler:
+        handler(views, org_id, event)
+
+
+def _known(views: ViewWriter, view: str, row_id: str) -> dict[str, Any]:
+    row = views.get(view, row_id)
+    doc = parse(row.doc) if row else {}
+    return doc if isinstance(doc, dict) else {}
+
+
+def _put(views: ViewWriter, view: str, org_id: str, doc: Event, *, status: str = "active") -> None:
+    row_id = doc["id"]
+    project_id = row_id if view == "projects" else ""
+    views.put(
+        view,
+        ViewRow(id=row_id, org_id=org_id, project_id=project_id, status=status,
+                sort_key=doc["createdAt"], doc=encode(doc)),
+    )  # fmt: skip
+
+
+def _organization_created(views: ViewWriter, org_id: str, event: Event) -> None:
+    doc = {"id": org_id, "name": event["name"], "plan": event["plan"], "createdAt": event["createdAt"]}
+    _put(views, "organizations", org_id, doc)
+
+
+def _organization_updated(views: ViewWriter, org_id: str, event: Event) -> None:
+    changed = {key: event[key] for key in ("name", "plan") if key in event}
+    _put(views, "organizations", org_id, {**_known(views, "organizations", org_id), **changed})
+
+
+def _user_added(views: ViewWriter, org_id: str, event: Event) -> None:
+    known = {"createdAt": event["createdAt"], **_known(views, "users", event["userId"])}
+    facts = {key: event[key] for key in ("name", "role") if key in event}
+    _put(views, "users", org_id, {**known, **facts, "id": event["userId"], "orgId": org_id})
+
+
+def _user_removed(views: ViewWriter, org_id: str, event: Event) -> None:
+    doc = {**_known(views, "users", event["userId"]), "removedAt": event["createdAt"]}
+    _put(views, "users", org_id, doc, status="removed")
+
+
+def _project_created(views: ViewWriter, org_id: str, event: Event) -> None:
+    doc = {"id": event["projectId"], "orgId": org_id, "name": event["name"], "createdAt": event["createdAt"]}
+    if event.get("limits"):
+        doc["limits"] = event["limits"]
+    _put(views, "projects", org_id, doc)
+
+
+def _project_updated(views: ViewWriter, org_id: str, event: Event) -> None:
+    changed = {key: event[key] for key in ("name", "limits") if key in event}
+    _put(views, "projects", org_id, {**_known(views, "projects", event["projectId"]), **changed})
+
+
+def _api_key_created(views: ViewWriter, org_id: str, event: Event) -> None:
+    _put(views, "api_keys", org_id, {**event["apiKey"], "orgId": org_id, "createdAt": event["createdAt"]})
+
+
+def _api_key_revoked(views: ViewWriter, org_id: str, event: Event) -> None:
+    known = _known(views, "api_keys", event["apiKeyId"])
+    doc = {**known, "revokedAt": known.get("revokedAt", event["createdAt"])}
+    _put(views, "api_keys", org_id, doc, status="revoked")
+
+
+def _sandbox_destroyed(views: ViewWriter, org_id: str, event: Event) -> None:
+    merge_sandbox(
+        views,
+        {
+            "id": event["sandboxId"],
+            "orgId": org_id,
+            "status": "destroyed",
+            "destroyedAt": event["createdAt"],
+            "destroyedReason": event["destroyedReason"],
+        },
+    )
+
+
+def _artifact_collected(views: ViewWriter, org_id: str, event: Event) -> None:
+    merge_collected(views, event, org_id=org_id, run=None)
+
+
+def _artifact_removed(views: ViewWriter, org_id: str, event: Event) -> None:
+    merge_removed(views, event, org_id)
+
+
+_HANDLERS: Mapping[str, Callable[[ViewWriter, str, Event], None]] = {
+    "organization_created": _organization_created,
+    "organization_updated": _organization_updated,
+    "user_added": _user_added,
+    "user_updated": _user_added,
+    "user_removed": _user_removed,
+    "project_created": _project_created,
+    "project_updated": _project_updated,
+    "api_key_created": _api_key_created,
+    "api_key_revoked": _api_key_revoked,
+    "sandbox_destroyed": _sandbox_destroyed,
+    "artifact_collected": _artifact_collected,
+    "artifact_deleted": _artifact_removed,
+    "artifact_expired": _artifact_removed,
+}

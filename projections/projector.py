@@ -1,0 +1,94 @@
+"""Advances the synchronous views inside the append transaction, and rebuilds them the same way."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+from eventstore.log import NewEvent, StoredEvent, ViewWriter
+from eventstore.views import ViewRow
+from evidence.canonical import parse
+from evidence.fold import RunFold
+from evidence.record import format_time
+from projections.organization import project_organization_event
+from projections.run import OUTPUT_TYPES, project_run_event, run_row
+
+FOLDS_CACHED_MAX = 256
+"""Run folds kept in memory; a run beyond that is folded again from the log when it next appends."""
+
+
+class Projections:
+    """The projector that the composition root hands to the log (`eventstore.log.Projector`).
+
+    Folds of runs are cached between appends, since a fold from seq 1 for every output line would be
+    quadratic. A rolled-back transaction has already advanced them, so `forget` drops all.
+    """
+
+    def __init__(self) -> None:
+        self._folds: OrderedDict[str, RunFold] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"Projections(folds_cached={len(self._folds)})"
+
+    def apply(
+        self, views: ViewWriter, stream: str, events: Sequence[tuple[NewEvent, StoredEvent]]
+    ) -> ViewRow | None:
+        """Fold the events just appended; answer the run's row as it stands now (None for organisations)."""
+        if not stream.startswith("wsr_"):
+            for new, stored in events:
+                project_organization_event(views, stream, _event(new, stored))
+            return None
+        if not events:
+            return views.get("runs", stream)
+        return self._apply_run(views, stream, events)
+
+    def forget(self) -> None:
+        """Drop every cached fold."""
+        self._folds.clear()
+
+    def _apply_run(
+        self, views: ViewWriter, stream: str, events: Sequence[tuple[NewEvent, StoredEvent]]
+    ) -> ViewRow | None:
+        fold = self._fold_before(views, stream, events[0][1].seq)
+        changed = False
+        for new, stored in events:
+            event = _event(new, stored)
+            fold.apply(event)
+            if new.type not in OUTPUT_TYPES:
+                project_run_event(views, fold, event)
+                changed = True
+        if events[-1][0].type == "seal":
+            self._folds.pop(stream, None)
+        if not changed:
+            return None
+        row = run_row(fold)
+        views.put("runs", row)
+        return row
+
+    def _fold_before(self, views: ViewWriter, stream: str, seq: int) -> RunFold:
+        """The run's fold over the events before `seq`: from the cache, or from the log."""
+        fold = self._folds.get(stream)
+        if fold is None:
+            fold = RunFold()
+            if seq > 1:
+                fold_payloads(fold, views, stream, seq)
+            self._folds[stream] = fold
+            while len(self._folds) > FOLDS_CACHED_MAX:
+                self._folds.popitem(last=False)
+        self._folds.move_to_end(stream)
+        return fold
+
+
+def fold_payloads(fold: RunFold, views: ViewWriter, stream: str, before_seq: int) -> None:
+    """Apply the stored payloads with seq < `before_seq` in order; redacted ones carry no fact."""
+    for seq, payload in enumerate(views.payloads(stream), 1):
+        if seq >= before_seq:
+            return
+        if payload is not None:
+            event = parse(payload)
+            if isinstance(event, dict):
+                fold.apply(event)
+
+
+def _event(new: NewEvent, stored: StoredEvent) -> Mapping[str, object]:
+    return {**new.fields, "type": new.type, "seq": stored.seq, "createdAt": format_time(stored.created_at_ms)}

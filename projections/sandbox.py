@@ -1,0 +1,91 @@
+"""The sandbox view: made by a run or on its own, kept or not, destroyed for good.
+
+Several runs and the organisation's stream write about one sandbox and have no common order, so the
+merge commutes: the status only climbs, the first maker names it, the latest expiry stands, the earliest
+destruction stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from eventstore.log import ViewWriter
+from eventstore.views import ViewRow
+from evidence.canonical import encode, parse
+from evidence.record import format_time, parse_time
+
+STATUS_RANK = {"creating": 0, "starting": 1, "running": 2, "ready": 3, "destroyed": 4}
+"""A kept sandbox stays `ready` while a later run uses it (CONTRACT §8: never `idle`)."""
+
+
+def merge_run_sandbox(views: ViewWriter, run: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+    """Fold what a run's event says about its sandbox (`starting`, `extracting`, `running`, `cleanup`)."""
+    sandbox_id = run.get("sandboxId")
+    if sandbox_id is None:
+        return
+    facts: dict[str, Any] = {
+        "id": sandbox_id,
+        "orgId": run["orgId"],
+        "projectId": run["projectId"],
+        "templateId": run["templateId"],
+        "templateSlug": run["templateSlug"],
+        "templateVersion": run["templateVersion"],
+        "templateVersionId": run["templateVersionId"],
+        "metadata": run["metadata"],
+        "workspaceRunId": run["id"],
+        "createdAt": run["createdAt"],
+    }
+    if event["type"] == "cleanup":
+        _cleanup_facts(facts, event)
+    else:
+        facts["status"] = "running" if event["status"] == "running" else "starting"
+        facts["expiresAt"] = format_time(parse_time(run["createdAt"]) + run["timeoutMs"])
+    merge_sandbox(views, facts)
+
+
+def _cleanup_facts(facts: dict[str, Any], event: Mapping[str, Any]) -> None:
+    if event["reason"] == "kept":
+        facts.update(status="ready", expiresAt=event["expiresAt"])
+    elif event["reason"] != "never_started" and event["cleanupStatus"] != "not_requested":
+        facts.update(status="destroyed", destroyedAt=event["createdAt"], destroyedReason="platform_cleanup")
+
+
+def merge_sandbox(views: ViewWriter, facts: Mapping[str, Any]) -> None:
+    """Merge facts into the sandbox's row; the order of calls does not matter."""
+    row = views.get("sandboxes", facts["id"])
+    known: Any = parse(row.doc) if row else {}
+    doc = merged(known, facts)
+    views.put(
+        "sandboxes",
+        ViewRow(
+            id=doc["id"],
+            org_id=doc["orgId"],
+            project_id=doc.get("projectId", ""),
+            status=doc.get("status", ""),
+            sort_key=doc.get("createdAt", ""),
+            labels=doc.get("metadata", {}),
+            doc=encode(doc),
+        ),
+    )
+
+
+def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """The commutative, associative and idempotent union of two sets of facts about one sandbox."""
+    first, second = sorted((one, other), key=_maker)
+    doc: dict[str, Any] = {**second, **first}
+    doc["status"] = max((f.get("status", "creating") for f in (one, other)), key=STATUS_RANK.__getitem__)
+    expiries = [facts["expiresAt"] for facts in (one, other) if "expiresAt" in facts]
+    if expiries:
+        doc["expiresAt"] = max(expiries)
+    if "createdAt" in doc and "expiresAt" in doc:
+        doc["ttlMs"] = parse_time(doc["expiresAt"]) - parse_time(doc["createdAt"])
+    ends = [(f["destroyedAt"], f["destroyedReason"]) for f in (one, other) if "destroyedAt" in f]
+    if ends:
+        doc["destroyedAt"], doc["destroyedReason"] = min(ends)
+    return doc
+
+
+def _maker(facts: Mapping[str, Any]) -> tuple[str, str]:
+    """Facts of the earliest maker win; facts without a maker (a destruction alone) come last."""
+    return facts.get("createdAt", "~"), facts.get("workspaceRunId", "~")

@@ -1,0 +1,47 @@
+"""Who is asking and what they may do: principals, scopes, project restriction (CONTRACT §1.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from runs.refusal import Refusal
+
+SCOPES = (
+    "sandbox:create", "sandbox:read", "sandbox:kill", "sandbox:extend",
+    "command:run", "command:read", "command:cancel", "code:run", "file:read", "file:write",
+    "artifact:create", "artifact:read", "artifact:delete",
+    "preview:create", "preview:read", "preview:revoke",
+    "workspace_run:create", "workspace_run:read", "workspace_run:cancel",
+    "backup:create", "backup:read", "backup:restore", "backup:delete",
+    "usage:read", "api_key:read", "api_key:revoke", "project:create",
+)  # fmt: skip
+"""The contract's 27 scopes."""
+
+OWN_SCOPES = (
+    "api_key:create", "audit:read", "secret:read", "secret:write", "signing_key:rotate",
+    "workspace_run:append", "workspace_run:redact",
+)  # fmt: skip
+"""Scopes of our own routes (CONTRACT §2.1). The first key holds every scope."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """An authenticated API key. `project_ids` None means every project of the organisation."""
+
+    org_id: str
+    key_id: str
+    scopes: frozenset[str]
+    project_ids: frozenset[str] | None = None
+
+    def require(self, scope: str) -> None:
+        """Refuse with `forbidden` unless the key holds the scope."""
+        if scope not in self.scopes:
+            raise Refusal(
+                "forbidden",
+                f"This API key lacks the scope {scope}. Use a key that has it, or ask an owner for one.",
+                {"requiredScope": scope},
+            )
+
+    def sees(self, org_id: str, project_id: str) -> bool:
+        """Whether an object of this organisation and project is visible to the key."""
+        return org_id == self.org_id and (self.project_ids is None or project_id in self.project_ids)

@@ -1,0 +1,38 @@
+"""Named limits of what a caller may ask for (DESIGN §5, CONTRACT §11)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """Bounds on requests, queues and waits of the rules."""
+
+    archive_bytes_max: int = 8 * 1024 * 1024
+    """Direct and staged archives alike."""
+    command_bytes_max: int = 32 * 1024
+    artifacts_requested_max: int = 32
+    artifact_path_bytes_max: int = 4096
+    artifact_name_bytes_max: int = 255
+    metadata_keys_max: int = 16
+    metadata_key_chars_max: int = 64
+    metadata_value_chars_max: int = 512
+    metadata_bytes_max: int = 4096
+    timeout_ms_default: int = 10 * 60 * 1000
+    timeout_ms_max: int = 60 * 60 * 1000
+    awaiting_archive_ms_max: int = 24 * 60 * 60 * 1000
+    """A run without an archive, or uploaded but not started, ends after this."""
+    transfer_ms_max: int = 60 * 60 * 1000
+    """A staged transfer must be finalized within this."""
+    idempotency_ms: int = 24 * 60 * 60 * 1000
+    executing_max: int = 4
+    """Runs executing at once; further ones wait in `starting`."""
+    starting_max: int = 10_000
+    """Runs waiting in `starting`; a start beyond that is refused with `slow_down`."""
+    append_attempts_max: int = 32
+    """Decisions taken again because somebody else appended first."""
+    reap_interval_s: float = 30.0
+    """How often overdue runs and sandboxes are looked for."""
+    storage_retry_s: float = 5.0
+    """Pause before the end of a run is recorded again when the disk was full."""

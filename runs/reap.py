@@ -1,0 +1,91 @@
+"""Ends what nobody ended: runs that never got an archive, kept sandboxes past their time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from eventstore.log import Append, ExpectedHeadMismatch, StorageUnavailable
+from eventstore.views import ViewQuery
+from evidence.canonical import parse
+from evidence.record import format_time, parse_time
+from runs import decide
+from runs.dispatch import Store, runs_in
+from runs.limits import RunLimits
+from runs.resources import DestroySandbox, record_destroyed
+from runs.session import load_session
+
+logger = logging.getLogger(__name__)
+SANDBOX_PAGE = 500
+
+
+class Reaper:
+    """Looks around every `reap_interval_s`; every pass can be called by itself."""
+
+    def __init__(
+        self, store: Store, destroy_sandbox: DestroySandbox, limits: RunLimits, now_ms: Callable[[], int]
+    ) -> None:
+        self._store = store
+        self._destroy = destroy_sandbox
+        self._limits = limits
+        self._now_ms = now_ms
+
+    def __repr__(self) -> str:
+        return "Reaper()"
+
+    async def recover(self) -> int:
+        """After a start no kept sandbox is left: record their end."""
+        return await self._end_sandboxes("platform_cleanup", lambda _: True)
+
+    async def run_forever(self) -> None:
+        """Reap until canceled; a failing pass is logged and tried again."""
+        while True:
+            await asyncio.sleep(self._limits.reap_interval_s)
+            try:
+                await self.end_overdue_runs()
+                await self.end_expired_sandboxes()
+            except StorageUnavailable:
+                logger.warning("overdue runs are not ended yet: no room on the disk")
+            except Exception:
+                logger.exception("looking for overdue runs failed")
+
+    async def end_overdue_runs(self) -> int:
+        """End runs that waited for an archive or a start longer than allowed."""
+        ended = 0
+        latest = format_time(self._now_ms() - self._limits.awaiting_archive_ms_max)
+        async for run in runs_in(self._store, ["awaiting_archive", "archive_uploaded"]):
+            since = run.get("uploadedAt", run["createdAt"])
+            if since <= latest and await self._end_run(run["id"]):
+                ended += 1
+        return ended
+
+    async def end_expired_sandboxes(self) -> int:
+        """Destroy kept sandboxes past their `expiresAt`."""
+        now = format_time(self._now_ms())
+        return await self._end_sandboxes("ttl_expired", lambda doc: doc["expiresAt"] <= now)
+
+    async def _end_run(self, run_id: str) -> bool:
+        session = await load_session(self._store, run_id, self._limits, self._now_ms)
+        created_at_ms = max(self._now_ms(), parse_time(session.fold.last_created_at))
+        events = decide.overdue(session, created_at_ms=created_at_ms)
+        if not events:
+            return False
+        try:
+            await self._store.append(Append(run_id, session.last_seq, events, created_at_ms=created_at_ms))
+        except ExpectedHeadMismatch:
+            return False  # somebody uploaded or started it at the last moment: the next pass looks again
+        return True
+
+    async def _end_sandboxes(self, reason: str, over: Callable[[dict[str, Any]], bool]) -> int:
+        ended = 0
+        for org_id in await self._store.streams("org_"):
+            query = ViewQuery(org_id=org_id, statuses=["ready"], limit=SANDBOX_PAGE)
+            for row in await self._store.list_view("sandboxes", query):
+                doc: Any = parse(row.doc)
+                if over(doc):
+                    await self._destroy(row.id)
+                    await record_destroyed(self._store, org_id, row.id, reason, "system")
+                    ended += 1
+        return ended
