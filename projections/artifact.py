@@ -11,7 +11,8 @@ from typing import Any
 
 from eventstore.log import ViewWriter
 from eventstore.views import ViewRow
-from evidence.canonical import encode, parse
+from evidence.canonical import encode
+from projections.documents import known_document
 
 
 def merge_collected(
@@ -20,7 +21,7 @@ def merge_collected(
     """Fold `artifact_collected` (CONTRACT §6.6, §6.7) into the Artifact object of §8."""
     artifact_id = event["artifactId"]
     doc: dict[str, Any] = {
-        **_doc(views, artifact_id),
+        **known_document(views, "artifacts", artifact_id),
         "id": artifact_id,
         "orgId": org_id,
         "projectId": run["projectId"] if run else event["projectId"],
@@ -40,15 +41,13 @@ def merge_collected(
 
 def merge_removed(views: ViewWriter, event: Mapping[str, Any], org_id: str) -> None:
     """Fold `artifact_deleted` or `artifact_expired`: the record stays, the earliest removal stands."""
-    doc = {"id": event["artifactId"], "orgId": org_id, **_doc(views, event["artifactId"])}
+    doc = {
+        "id": event["artifactId"],
+        "orgId": org_id,
+        **known_document(views, "artifacts", event["artifactId"]),
+    }
     doc["deletedAt"] = min(event["createdAt"], doc.get("deletedAt", event["createdAt"]))
     _put(views, doc)
-
-
-def _doc(views: ViewWriter, artifact_id: str) -> dict[str, Any]:
-    row = views.get("artifacts", artifact_id)
-    doc = parse(row.doc) if row else {}
-    return doc if isinstance(doc, dict) else {}
 
 
 def _put(views: ViewWriter, doc: Mapping[str, Any]) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 from eventstore.log import ViewWriter
 from eventstore.views import ViewRow
-from evidence.canonical import encode, parse
+from evidence.canonical import encode
 from projections.artifact import merge_collected, merge_removed
+from projections.documents import known_document
 from projections.sandbox import merge_sandbox
 
 Event = Mapping[str, Any]
@@ -19,12 +20,6 @@ def project_organization_event(views: ViewWriter, org_id: str, event: Event) -> 
     handler = _HANDLERS.get(event["type"])
     if handler:
         handler(views, org_id, event)
-
-
-def _known(views: ViewWriter, view: str, row_id: str) -> dict[str, Any]:
-    row = views.get(view, row_id)
-    doc = parse(row.doc) if row else {}
-    return doc if isinstance(doc, dict) else {}
 
 
 def _put(views: ViewWriter, view: str, org_id: str, doc: Event, *, status: str = "active") -> None:
@@ -44,17 +39,17 @@ def _organization_created(views: ViewWriter, org_id: str, event: Event) -> None:
 
 def _organization_updated(views: ViewWriter, org_id: str, event: Event) -> None:
     changed = {key: event[key] for key in ("name", "plan") if key in event}
-    _put(views, "organizations", org_id, {**_known(views, "organizations", org_id), **changed})
+    _put(views, "organizations", org_id, {**known_document(views, "organizations", org_id), **changed})
 
 
 def _user_added(views: ViewWriter, org_id: str, event: Event) -> None:
-    known = {"createdAt": event["createdAt"], **_known(views, "users", event["userId"])}
+    known = {"createdAt": event["createdAt"], **known_document(views, "users", event["userId"])}
     facts = {key: event[key] for key in ("name", "role") if key in event}
     _put(views, "users", org_id, {**known, **facts, "id": event["userId"], "orgId": org_id})
 
 
 def _user_removed(views: ViewWriter, org_id: str, event: Event) -> None:
-    doc = {**_known(views, "users", event["userId"]), "removedAt": event["createdAt"]}
+    doc = {**known_document(views, "users", event["userId"]), "removedAt": event["createdAt"]}
     _put(views, "users", org_id, doc, status="removed")
 
 
@@ -67,7 +62,7 @@ def _project_created(views: ViewWriter, org_id: str, event: Event) -> None:
 
 def _project_updated(views: ViewWriter, org_id: str, event: Event) -> None:
     changed = {key: event[key] for key in ("name", "limits") if key in event}
-    _put(views, "projects", org_id, {**_known(views, "projects", event["projectId"]), **changed})
+    _put(views, "projects", org_id, {**known_document(views, "projects", event["projectId"]), **changed})
 
 
 def _api_key_created(views: ViewWriter, org_id: str, event: Event) -> None:
@@ -75,7 +70,7 @@ def _api_key_created(views: ViewWriter, org_id: str, event: Event) -> None:
 
 
 def _api_key_revoked(views: ViewWriter, org_id: str, event: Event) -> None:
-    known = _known(views, "api_keys", event["apiKeyId"])
+    known = known_document(views, "api_keys", event["apiKeyId"])
     doc = {**known, "revokedAt": known.get("revokedAt", event["createdAt"])}
     _put(views, "api_keys", org_id, doc, status="revoked")
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 from eventstore.log import NewEvent, StoredEvent, ViewWriter
 from eventstore.views import ViewRow
-from evidence.canonical import parse
 from evidence.fold import RunFold
 from evidence.record import format_time
 from projections.organization import project_organization_event
@@ -15,6 +14,7 @@ from projections.run import OUTPUT_TYPES, project_run_event, run_row
 
 FOLDS_CACHED_MAX = 256
 """Run folds kept in memory; a run beyond that is folded again from the log when it next appends."""
+from evidence.canonical import decode
 
 
 class Projections:
@@ -85,9 +85,7 @@ def fold_payloads(fold: RunFold, views: ViewWriter, stream: str, before_seq: int
         if seq >= before_seq:
             return
         if payload is not None:
-            event = parse(payload)
-            if isinstance(event, dict):
-                fold.apply(event)
+            fold.apply(decode(payload))
 
 
 def _event(new: NewEvent, stored: StoredEvent) -> Mapping[str, object]:

@@ -12,8 +12,9 @@ from typing import Any
 
 from eventstore.log import ViewWriter
 from eventstore.views import ViewRow
-from evidence.canonical import encode, parse
+from evidence.canonical import encode
 from evidence.record import format_time, parse_time
+from projections.documents import known_document
 
 STATUS_RANK = {"creating": 0, "starting": 1, "running": 2, "ready": 3, "destroyed": 4}
 """A kept sandbox stays `ready` while a later run uses it (CONTRACT §8: never `idle`)."""
@@ -53,9 +54,7 @@ def _cleanup_facts(facts: dict[str, Any], event: Mapping[str, Any]) -> None:
 
 def merge_sandbox(views: ViewWriter, facts: Mapping[str, Any]) -> None:
     """Merge facts into the sandbox's row; the order of calls does not matter."""
-    row = views.get("sandboxes", facts["id"])
-    known: Any = parse(row.doc) if row else {}
-    doc = merged(known, facts)
+    doc = merged(known_document(views, "sandboxes", facts["id"]), facts)
     views.put(
         "sandboxes",
         ViewRow(

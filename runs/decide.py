@@ -48,19 +48,6 @@ class Standing(Protocol):
         """The digests of all its output."""
         ...
 
-    @property
-    def cancel_requested(self) -> Flag:
-        """Set once the log holds a cancel request."""
-        ...
-
-
-class Flag(Protocol):
-    """Something that was set or was not (an `asyncio.Event`)."""
-
-    def is_set(self) -> bool:
-        """Whether it was set."""
-        ...
-
 
 def status_event(status: str, fields: Mapping[str, object]) -> NewEvent:
     """A `status` event; its fields are those of CONTRACT §6.6 for that status."""
@@ -164,7 +151,7 @@ def ending(
 def cancel(run: Standing, *, actor: str, created_at_ms: int) -> list[NewEvent]:
     """Ask for the end. A run never started ends at once; from `collecting` on nothing changes (§3.4)."""
     status = run.fold.status
-    if status in TERMINAL or status == "collecting" or run.cancel_requested.is_set():
+    if status in TERMINAL or status == "collecting" or run.fold.cancel_requested:
         return []
     request = NewEvent("cancel_requested", {"actor": actor})
     if status in EXECUTING:

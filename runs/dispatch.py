@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 from eventstore.log import EventLog, NewEvent, StorageUnavailable
 from eventstore.views import ViewQuery, Views
-from evidence.canonical import parse
 from runs.decide import EXECUTING, NEVER_STARTED
 from runs.limits import RunLimits
 from runs.refusal import Refusal
@@ -27,6 +26,7 @@ CRASHED = (
 PAGE = 500
 
 Emit = Callable[[Sequence[NewEvent]], Awaitable[None]]
+from evidence.canonical import decode
 
 
 class Store(EventLog, Views, Protocol):
@@ -162,7 +162,7 @@ async def runs_in(store: Store, statuses: Sequence[str]) -> AsyncIterator[dict[s
         query = ViewQuery(org_id=org_id, statuses=statuses, limit=PAGE)
         while rows := await store.list_view("runs", query):
             for row in rows:
-                run: Any = parse(row.doc)
+                run = decode(row.doc)
                 yield run
             last = rows[-1]
             query = ViewQuery(org_id=org_id, statuses=statuses, limit=PAGE, before=(last.sort_key, last.id))

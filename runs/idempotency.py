@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -53,7 +53,7 @@ class InFlight:
         return f"InFlight(keys={len(self._locks)})"
 
     @asynccontextmanager
-    async def one_at_a_time(self, request: IdempotentRequest | None) -> AsyncIterator[None]:
+    async def one_at_a_time(self, request: IdempotentRequest | None) -> AsyncGenerator[None]:
         """Hold the key while the block runs; identical requests wait up to `WAIT_FOR_FIRST_S`."""
         if request is None:
             yield

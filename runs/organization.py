@@ -6,10 +6,9 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
-from typing import Any
 
 from eventstore.log import Append, NewEvent, Record
-from evidence.canonical import encode, parse
+from evidence.canonical import decode, encode
 from runs.access import OWN_SCOPES, SCOPES, Principal
 from runs.dispatch import Store
 from runs.ids import new_id
@@ -85,11 +84,11 @@ async def authenticate(store: Store, secret: str) -> Principal | None:
     record = await store.get_record(KEY_HASH, digest)
     if record is None or not hmac.compare_digest(record.id, digest):
         return None
-    pointer: Any = parse(record.doc)
+    pointer = decode(record.doc)
     row = await store.get_view("api_keys", pointer["apiKeyId"])
     if row is None or row.status == "revoked":
         return None
-    key: Any = parse(row.doc)
+    key = decode(row.doc)
     projects = key.get("projectIds")
     return Principal(
         org_id=row.org_id,

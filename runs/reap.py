@@ -9,7 +9,6 @@ from typing import Any
 
 from eventstore.log import Append, ExpectedHeadMismatch, StorageUnavailable
 from eventstore.views import ViewQuery
-from evidence.canonical import parse
 from evidence.record import format_time, parse_time
 from runs import decide
 from runs.dispatch import Store, runs_in
@@ -19,6 +18,7 @@ from runs.session import load_session
 
 logger = logging.getLogger(__name__)
 SANDBOX_PAGE = 500
+from evidence.canonical import decode
 
 
 class Reaper:
@@ -83,7 +83,7 @@ class Reaper:
         for org_id in await self._store.streams("org_"):
             query = ViewQuery(org_id=org_id, statuses=["ready"], limit=SANDBOX_PAGE)
             for row in await self._store.list_view("sandboxes", query):
-                doc: Any = parse(row.doc)
+                doc = decode(row.doc)
                 if over(doc):
                     await self._destroy(row.id)
                     await record_destroyed(self._store, org_id, row.id, reason, "system")

@@ -7,7 +7,6 @@ from typing import Any
 
 from eventstore.log import NewEvent
 from eventstore.views import ViewQuery, ViewRow
-from evidence.canonical import parse
 from runs.access import Principal
 from runs.dispatch import Store
 from runs.ids import is_id
@@ -19,6 +18,7 @@ LIVE_STATUSES = ("creating", "starting", "running", "ready")
 
 DestroySandbox = Callable[[str], Awaitable[bool]]
 """Ends a sandbox for real (wired to the runner in `cli`); False when it is not here."""
+from evidence.canonical import decode
 
 
 class ResourceService:
@@ -51,8 +51,7 @@ class ResourceService:
                 "This artifact was deleted. Its record and its digest in the evidence stay.",
                 {"reason": "deleted"},
             )
-        doc: Any = parse(row.doc)
-        return dict(doc)
+        return decode(row.doc)
 
     async def delete_artifact(self, who: Principal, artifact_id: str) -> ViewRow:
         """Record the deletion in the organisation's stream; deleting twice changes nothing.

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from eventstore.log import Answer, Append, ExpectedHeadMismatch, NewEvent
 from eventstore.views import ViewQuery, ViewRow
-from evidence.canonical import parse
+from evidence.canonical import decode
 from evidence.record import parse_time
 from runs import decide
 from runs.access import Principal
@@ -177,7 +177,7 @@ class RunService:
         for _ in range(self.limits.append_attempts_max):
             head = await self.store.head(run_id) if is_id(run_id, "wsr") else None
             row = await self.get(who, run_id, scope)
-            run: Any = parse(row.doc)
+            run = decode(row.doc)
             events = decision(run)
             if not events or head is None:
                 return render(row)
@@ -192,7 +192,7 @@ class RunService:
     async def _requested_sandbox(self, run_id: str) -> str | None:
         """The warm sandbox that the creation request named; it stands in seq 1 only."""
         first = await self.store.read(run_id, 0, 1)
-        payload: Any = parse(first[0].payload) if first and first[0].payload else {}
+        payload = decode(first[0].payload) if first and first[0].payload else {}
         sandbox_id: str | None = payload.get("request", {}).get("sandboxId")
         return sandbox_id
 

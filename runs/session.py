@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from eventstore.log import Append, EventLog, ExpectedHeadMismatch, NewEvent
-from evidence.canonical import parse
 from evidence.fold import RunFold, StreamDigests
 from evidence.record import format_time, parse_time
 from runs.decide import NEVER_STARTED, TERMINAL, ending, outcome
@@ -17,6 +16,7 @@ from runs.limits import RunLimits
 
 READ_PAGE = 500
 """Events per page while a session catches up with the log."""
+from evidence.canonical import decode
 
 
 class RunEnded(Exception):
@@ -48,9 +48,8 @@ class RunSession:
         while events := await self._log.read(self.run_id, self.last_seq, READ_PAGE, public=False):
             for stored in events:
                 self.last_seq = stored.seq
-                event = parse(stored.payload) if stored.payload is not None else None
-                if isinstance(event, dict):
-                    self._take(event)
+                if stored.payload is not None:
+                    self._take(decode(stored.payload))
 
     @property
     def ended(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from eventstore.log import Answer, Append, ExpectedHeadMismatch, NewEvent, Record
 from eventstore.views import ViewRow
-from evidence.canonical import encode, parse
+from evidence.canonical import decode, encode
 from evidence.record import format_time
 from runs import decide
 from runs.access import Principal
@@ -145,17 +145,16 @@ class UploadService:
 
     async def _run(self, who: Principal, run_id: str) -> dict[str, Any]:
         row = await self._runs.get(who, run_id, "workspace_run:create")
-        run: Any = parse(row.doc)
-        return dict(run)
+        return decode(row.doc)
 
     async def _transfer(self, who: Principal, run_id: str, upload_id: str) -> dict[str, Any]:
         record = await self._runs.store.get_record(TRANSFER, upload_id[:80])
-        doc: Any = parse(record.doc) if record else None
+        doc = decode(record.doc) if record else None
         if doc is None or doc["workspaceRunId"] != run_id or doc["orgId"] != who.org_id:
             raise Refusal("upload_not_found", "There is no such transfer for this run. Create one first.")
         if doc["status"] != "finalized" and doc["expiresAt"] <= format_time(self._runs.now_ms()):
             raise Refusal("upload_expired", "This transfer has expired. Create a new one and upload again.")
-        return dict(doc)
+        return doc
 
     async def _receive(
         self, run_id: str, run: dict[str, Any], body: AsyncIterator[bytes], announced_bytes: int
@@ -215,7 +214,7 @@ def body_fingerprint(sha256: str, size_bytes: int) -> bytes:
 
 def _archive_answer(row: ViewRow | None) -> Answer:
     assert row is not None, "a run's append always answers its row"
-    run: Any = parse(row.doc)
+    run = decode(row.doc)
     return Answer(200, b'{"archive":' + encode(run["archive"]) + b',"workspaceRun":' + row.doc + b"}")
 
 

@@ -1,0 +1,57 @@
+"""The HTTP application: routes, the error envelope for whatever can go wrong, and the outermost layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from api import event_routes, proof_routes, resource_routes, run_routes
+from api.edge import Edge
+from api.errors import envelope
+from api.queries import json_response
+from api.services import Services
+from runs.refusal import Refusal
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def create_app(services: Services, lifespan: Lifespan) -> ASGIApp:
+    """The ASGI application. `lifespan` starts and stops what works in the background."""
+    app = FastAPI(lifespan=lifespan, openapi_url=None, redirect_slashes=False)
+    app.state.services = services
+    app.add_api_route("/healthz", health, methods=["GET"])
+    for routes in (run_routes, event_routes, proof_routes, resource_routes):
+        app.include_router(routes.router)
+    app.add_exception_handler(HTTPException, framework_error)
+    app.add_exception_handler(Refusal, refused)
+    return Edge(app, drain_bytes_max=services.limits.drain_bytes_max)
+
+
+async def health(_: Request) -> Response:
+    """The server answers: 200 `{"status":"ok"}`."""
+    return json_response(b'{"status":"ok"}')
+
+
+async def refused(request: Request, error: Exception) -> Response:
+    """A typed refusal in the contract's envelope."""
+    assert isinstance(error, Refusal)
+    status, headers, body = envelope(error, request.state.request_id)
+    return Response(body, status, headers)
+
+
+async def framework_error(request: Request, error: Exception) -> Response:
+    """What Starlette refuses by itself (unknown path, wrong method, bad request) in the same envelope."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        refusal = Refusal("not_found", f"There is no route {request.url.path[:200]}. Check the path.")
+    elif error.status_code == 405:
+        refusal = Refusal("method_not_allowed", f"{request.url.path[:200]} does not answer {request.method}.")
+    else:
+        refusal = Refusal("invalid_request", f"The request could not be read: {error.detail}")
+    return await refused(request, refusal)

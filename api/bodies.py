@@ -1,0 +1,122 @@
+"""Request bodies: bounded, strictly parsed, and refused naming the field (CONTRACT §11)."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic.alias_generators import to_camel
+from starlette.requests import ClientDisconnect, Request
+
+from runs.refusal import Refusal
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)]
+SizeBytes = Annotated[int, Field(ge=0, lt=2**53)]
+
+
+class Body(BaseModel):
+    """Strict types, camelCase names on the wire, unknown fields tolerated (CONTRACT §1)."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, alias_generator=to_camel)
+
+
+class RequestedArtifactBody(Body):
+    """One entry of `artifacts` (CONTRACT §3.1)."""
+
+    path: str
+    name: str | None = None
+
+
+class CreateRunBody(Body):
+    """POST /v1/workspace-runs."""
+
+    command: str
+    template: str | None = None
+    template_version_id: str | None = None
+    project_id: str | None = None
+    sandbox_id: str | None = None
+    keep_sandbox: bool = False
+    timeout_ms: int | None = None
+    metadata: dict[str, str] = Field(default_factory=dict)
+    source_metadata: dict[str, str] = Field(default_factory=dict)
+    artifacts: list[RequestedArtifactBody] = Field(default_factory=list[RequestedArtifactBody])
+
+
+class CreateTransferBody(Body):
+    """POST …/archive-transfer."""
+
+    sha256: Sha256
+    size_bytes: SizeBytes
+
+
+class FinalizeBody(Body):
+    """POST …/archive/finalize."""
+
+    upload_id: str
+    sha256: Sha256
+    size_bytes: SizeBytes
+
+
+B = TypeVar("B", bound=Body)
+
+
+async def read_body(request: Request, bytes_max: int) -> bytes:
+    """The whole body, or `file_too_large` before it grows past the limit."""
+    data = bytearray()
+    try:
+        async for chunk in request.stream():
+            data += chunk
+            if len(data) > bytes_max:
+                raise Refusal("file_too_large", f"The request body is larger than {bytes_max} bytes.")
+    except ClientDisconnect:
+        raise Refusal(
+            "invalid_request", "The connection closed before the request body was complete."
+        ) from None
+    return bytes(data)
+
+
+async def read_json(request: Request, model: type[B], bytes_max: int) -> B:
+    """The parsed body; every fault is `invalid_request` naming the field."""
+    return parse_json(await read_body(request, bytes_max), model)
+
+
+def parse_json(data: bytes, model: type[B]) -> B:
+    """Parse strictly: no NaN, no lone surrogates, no duplicate keys, no floats for integers."""
+    try:
+        value = orjson.loads(data)
+        # orjson keeps the last of duplicate keys silently; the standard library can tell.
+        json.loads(data, object_pairs_hook=_without_duplicates)
+    except _DuplicateKey as error:
+        raise Refusal(
+            "invalid_request", f"The key {error} appears twice in the body.", {"field": str(error)}
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise Refusal("invalid_request", f"The body is not valid JSON: {error}") from None
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise validation_refusal(error) from None
+
+
+def validation_refusal(error: ValidationError) -> Refusal:
+    """The first fault, by the name of its field."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or "body"
+    return Refusal("invalid_request", f"{field}: {first['msg']}.", {"field": field[:200]})
+
+
+class _DuplicateKey(Exception):
+    """A key that stands twice in one object."""
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _DuplicateKey(key)
+            seen.add(key)
+    return found

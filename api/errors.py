@@ -1,0 +1,76 @@
+"""The error envelope: every refusal, ours or the framework's, in the contract's one shape (rule 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from eventstore.log import IdempotencyKeyReused, StorageUnavailable
+from evidence.canonical import encode
+from runs.refusal import Refusal, storage_unavailable
+
+STATUS: Mapping[str, int] = {
+    "invalid_request": 400,
+    "invalid_metadata_key": 400,
+    "invalid_metadata_value": 400,
+    "metadata_too_large": 400,
+    "metadata_too_many_keys": 400,
+    "path_outside_workspace": 400,
+    "upload_checksum_mismatch": 400,
+    "upload_size_mismatch": 400,
+    "unauthorized": 401,
+    "forbidden": 403,
+    "not_found": 404,
+    "upload_not_found": 404,
+    "method_not_allowed": 405,
+    "conflict": 409,
+    "idempotency_key_reused": 409,
+    "idempotency_request_in_progress": 409,
+    "upload_conflict": 409,
+    "upload_incomplete": 409,
+    "upload_expired": 410,
+    "file_too_large": 413,
+    "slow_down": 429,
+    "internal_error": 500,
+}
+"""HTTP status per code (CONTRACT §7.1, §11)."""
+
+RETRYABLE = frozenset({"idempotency_request_in_progress", "slow_down", "internal_error"})
+RETRY_AFTER_S = 1
+
+
+def refusal_of(error: BaseException) -> Refusal | None:
+    """Translate what lower rooms raise, once; None for what nobody foresaw."""
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, IdempotencyKeyReused):
+        return Refusal(
+            "idempotency_key_reused",
+            "This idempotency key was used for another request. Use a fresh key for a new request.",
+        )
+    if isinstance(error, StorageUnavailable):
+        return storage_unavailable()
+    return None
+
+
+def envelope(refusal: Refusal, request_id: str) -> tuple[int, dict[str, str], bytes]:
+    """Status, extra headers and body of a refusal."""
+    status = STATUS[refusal.code]
+    error: dict[str, object] = {
+        "code": refusal.code,
+        "message": refusal.message,
+        "requestId": request_id,
+        "retryable": refusal.code in RETRYABLE,
+    }
+    if refusal.details:
+        error["details"] = {key: _plain(value) for key, value in refusal.details.items()}
+    headers = {"content-type": "application/json"}
+    if refusal.code in RETRYABLE and status != STATUS["internal_error"]:
+        headers["retry-after"] = str(RETRY_AFTER_S)
+    if refusal.code == "unauthorized":
+        headers["www-authenticate"] = 'Bearer realm="crownest"'
+    return status, headers, encode({"error": error})
+
+
+def _plain(value: object) -> object:
+    """Details echo what the caller sent, which may be no valid Unicode."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

@@ -1,0 +1,113 @@
+"""Replay: a run's events as a JSON page, as Server-Sent Events, or as NDJSON (CONTRACT §6)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from api.queries import SEQ_MAX, after_seq, flag, integer, json_response
+from api.services import Services, principal_of, services_of
+from eventstore.log import Framing
+
+router = APIRouter(prefix="/v1/workspace-runs")
+NDJSON = "application/x-ndjson"
+SSE = "text/event-stream"
+KEEPALIVE = b": ka\n\n"
+"""A comment: clients ignore it, so it can never disturb their resume point (rule 3)."""
+
+
+@router.get("/{run_id}/events")
+async def get_events(request: Request, run_id: str) -> Response:
+    """The same stored bytes in the framing that was asked for; `afterSeq` is exclusive."""
+    services, who = services_of(request), await principal_of(request)
+    await services.runs.get(who, run_id)
+    after = after_seq(request)
+    follow = flag(request, "stream")
+    accept = request.headers.get("accept", "")
+    if NDJSON in accept:
+        limit = _limit(request, services) if "limit" in request.query_params else None
+        frames = _ndjson(services, run_id, after, limit, follow=follow)
+        return StreamingResponse(frames, media_type=NDJSON, headers={"cache-control": "no-store"})
+    if follow or SSE in accept:
+        return await _sse(request, services, run_id, after)
+    return await _json_page(services, run_id, after, _limit(request, services))
+
+
+def _limit(request: Request, services: Services) -> int:
+    return integer(
+        request, ("limit",), services.limits.events_page_default, 1, services.limits.events_page_max
+    )
+
+
+async def _json_page(services: Services, run_id: str, after: int, limit: int) -> Response:
+    """`hasMore` concerns stored public events; a non-empty page carries `nextSeq` (§6.2, rule 14)."""
+    events = await services.store.read(run_id, after, limit + 1)
+    page = events[:limit]
+    body = b'{"data":[' + b",".join(event.payload or b"null" for event in page) + b'],"hasMore":'
+    body += b"true" if len(events) > limit else b"false"
+    if page:
+        body += b',"nextSeq":%d' % page[-1].seq
+    return json_response(body + b"}")
+
+
+async def _sse(request: Request, services: Services, run_id: str, after: int) -> Response:
+    """Frames until `terminal`. A browser that has it already gets 204, so that it stops (§11)."""
+    last_event_id = request.headers.get("last-event-id", "")
+    terminal_seq = await terminal_seq_of(services, run_id)
+    if last_event_id.isascii() and last_event_id.isdigit() and int(last_event_id) <= SEQ_MAX:
+        if terminal_seq is not None and int(last_event_id) >= terminal_seq:
+            return Response(status_code=204)
+        after = max(after, int(last_event_id))
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    frames = _follow(services, run_id, after, Framing.SSE)
+    return StreamingResponse(frames, media_type=SSE, headers=headers)
+
+
+async def _ndjson(
+    services: Services, run_id: str, after: int, limit: int | None, *, follow: bool
+) -> AsyncIterator[bytes]:
+    if follow and limit is None:
+        async for data in _follow(services, run_id, after, Framing.NDJSON):
+            yield data
+        return
+    while limit is None or limit > 0:
+        chunk = await services.store.read_framed(run_id, after, Framing.NDJSON, limit)
+        if chunk is None:
+            return
+        yield chunk.data
+        after = chunk.last_seq
+        limit = None if limit is None else limit - chunk.count
+
+
+async def _follow(services: Services, run_id: str, after: int, framing: Framing) -> AsyncIterator[bytes]:
+    """From catch-up to live without a gap: always read again after our own seq, a wake-up is a hint.
+
+    Ends right behind `terminal` (rule 5); a reader that asked for what lies behind it gets `terminal`
+    once more, since clients take an empty stream for a broken one (§6.4).
+    """
+    store, heartbeat_s = services.store, services.limits.heartbeat_s
+    while not services.closing.is_set():
+        chunk = await store.read_framed(run_id, after, framing)
+        if chunk is not None:
+            yield chunk.data
+            after = chunk.last_seq
+            if chunk.last_type == "terminal":
+                return
+            continue
+        terminal_seq = await terminal_seq_of(services, run_id)
+        if terminal_seq is not None and terminal_seq <= after:
+            again = await store.read_framed(run_id, terminal_seq - 1, framing)
+            if again is not None:
+                yield again.data
+            return
+        if not await store.wait_for_append(run_id, after, heartbeat_s) and framing is Framing.SSE:
+            yield KEEPALIVE
+
+
+async def terminal_seq_of(services: Services, run_id: str) -> int | None:
+    """The seq of `terminal`, None while the run is not sealed."""
+    row = await services.store.get_view("evidence", run_id)
+    return int(row.labels["lastPublicSeq"]) if row is not None else None

@@ -1,0 +1,22 @@
+"""Named limits of the HTTP edge (DESIGN §5, CONTRACT §11)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ApiLimits:
+    """Bounds on bodies, pages and waits."""
+
+    json_body_bytes_max: int = 1024 * 1024
+    drain_bytes_max: int = 64 * 1024 * 1024
+    """Read and dropped before a refusal, so that the client sees the answer and not a broken pipe."""
+    events_page_default: int = 100
+    events_page_max: int = 500
+    list_page_default: int = 50
+    list_page_max: int = 500
+    heartbeat_s: float = 10.0
+    """Silence on a stream before a keepalive comment."""
+    bundle_bytes_max: int = 4 * 1024 * 1024 * 1024
+    """A proof bundle with artifacts."""

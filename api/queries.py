@@ -1,0 +1,102 @@
+"""Query strings: numbers, cursors and filters, each refused by name when it is off."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.limits import ApiLimits
+from eventstore.views import ViewQuery
+from runs.decide import STATUSES
+from runs.refusal import Refusal
+from runs.service import Page
+
+SEQ_MAX = 2**53 - 1
+NUMBER_DIGITS_MAX = 16
+FILTERS_MAX = 16
+
+
+def json_response(body: bytes, status: int = 200) -> Response:
+    """A JSON answer of ready bytes."""
+    return Response(body, status, media_type="application/json")
+
+
+def integer(request: Request, names: tuple[str, ...], default: int, low: int, high: int) -> int:
+    """A whole number under any of its names (`afterSeq`, `after_seq`), which must agree."""
+    texts = {value for name in names for value in request.query_params.getlist(name)}
+    if not texts:
+        return default
+    text = texts.pop()
+    plain = text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS_MAX
+    if texts or not plain or not low <= int(text) <= high:
+        raise Refusal(
+            "invalid_request",
+            f"{names[0]} must be one whole number between {low} and {high}.",
+            {"field": names[0]},
+        )
+    return int(text)
+
+
+def after_seq(request: Request) -> int:
+    """`afterSeq` and `after_seq` mean the same: exclusive, 0 from the start."""
+    return integer(request, ("afterSeq", "after_seq"), 0, 0, SEQ_MAX)
+
+
+def flag(request: Request, name: str) -> bool:
+    """`true` or `false`; absent is false."""
+    text = request.query_params.get(name, "false")
+    if text not in {"true", "false", "1", "0"}:
+        raise Refusal("invalid_request", f"{name} must be true or false.", {"field": name})
+    return text in {"true", "1"}
+
+
+def view_query(request: Request, org_id: str, limits: ApiLimits, *, parent: str | None = None) -> ViewQuery:
+    """`limit`, `cursor`, `projectId`, `status` and `metadata.*` of a listing."""
+    parameters = request.query_params
+    labels = {
+        name.removeprefix("metadata."): value
+        for name, value in parameters.multi_items()
+        if name.startswith("metadata.") and name != "metadata."
+    }
+    if len(labels) > FILTERS_MAX:
+        raise Refusal("invalid_request", f"At most {FILTERS_MAX} metadata filters are allowed.")
+    project = parameters.get("projectId")
+    status = parameters.get("status")
+    if status is not None and status not in STATUSES:
+        raise Refusal("invalid_request", f"status must be one of {', '.join(STATUSES)}.", {"field": "status"})
+    return ViewQuery(
+        org_id=org_id,
+        project_ids=[project] if project is not None else None,
+        parent=parent,
+        statuses=[status] if status is not None else (),
+        labels=labels,
+        before=_parse_cursor(parameters.get("cursor")),
+        limit=integer(request, ("limit",), limits.list_page_default, 1, limits.list_page_max),
+    )
+
+
+def page_response(page: Page) -> Response:
+    """`{data, hasMore, nextCursor?}` around the stored bytes of the rows."""
+    body = b'{"data":[' + b",".join(row.doc for row in page.rows) + b'],"hasMore":'
+    if page.next_before is None:
+        return json_response(body + b"false}")
+    return json_response(body + b'true,"nextCursor":"' + _format_cursor(page.next_before).encode() + b'"}')
+
+
+def _format_cursor(before: tuple[str, str]) -> str:
+    return base64.urlsafe_b64encode("\0".join(before).encode()).decode().rstrip("=")
+
+
+def _parse_cursor(text: str | None) -> tuple[str, str] | None:
+    if text is None:
+        return None
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        sort_key, row_id = data.decode().split("\0")
+    except (binascii.Error, ValueError):
+        message = "cursor is not one that this server gave out. Start again without it."
+        raise Refusal("invalid_request", message, {"field": "cursor"}) from None
+    return sort_key, row_id

@@ -1,0 +1,73 @@
+"""What the routes are built from, and how a request finds who is asking."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.requests import Request
+
+from api.limits import ApiLimits
+from runs.access import Principal
+from runs.dispatch import Store
+from runs.idempotency import IdempotentRequest, identify
+from runs.organization import authenticate
+from runs.refusal import Refusal
+from runs.resources import ResourceService
+from runs.service import RunService
+from runs.uploads import UploadService
+
+IDEMPOTENCY_KEY_CHARS_MAX = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything a route may use; made once by `cli.wiring`."""
+
+    store: Store
+    runs: RunService
+    uploads: UploadService
+    resources: ResourceService
+    blob_path: Callable[[str], Path]
+    temporary_dir: Path
+    policy: bytes
+    origin: str
+    limits: ApiLimits
+    closing: asyncio.Event
+    """Set when the server stops: open streams end."""
+
+
+def services_of(request: Request) -> Services:
+    """The services of the application that serves this request."""
+    services: Services = request.app.state.services
+    return services
+
+
+async def principal_of(request: Request) -> Principal:
+    """Who asks, by `Authorization: Bearer …`; 401 `unauthorized` otherwise."""
+    scheme, _, credential = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and credential.strip():
+        principal = await authenticate(services_of(request).store, credential.strip())
+        if principal is not None:
+            return principal
+        raise Refusal("unauthorized", "This API key is unknown or revoked. Log in with a valid key.")
+    raise Refusal("unauthorized", "Send an API key: Authorization: Bearer cn_live_…")
+
+
+def idempotent_request(request: Request, who: Principal, body: bytes) -> IdempotentRequest | None:
+    """The request's idempotency key, or None; `body` is what makes the request itself."""
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= IDEMPOTENCY_KEY_CHARS_MAX:
+        raise Refusal(
+            "invalid_request",
+            f"Idempotency-Key must be 1 to {IDEMPOTENCY_KEY_CHARS_MAX} characters.",
+            {"field": "Idempotency-Key"},
+        )
+    runs = services_of(request).runs
+    expires_at_ms = runs.now_ms() + runs.limits.idempotency_ms
+    route = f"{request.method} {request.url.path}"
+    return identify((who.org_id, who.key_id, route, key), body, expires_at_ms)

@@ -1,0 +1,80 @@
+"""Joins the rules and the runner, which do not know each other: a run's session becomes a job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from eventstore.log import NewEvent
+from runner.job import Job, Report, RequestedArtifact, Runner, StoredBlob
+from runs.dispatch import Emit, Ended, Store
+from runs.ids import new_id
+from runs.session import RunSession
+
+
+class Blobs(Protocol):
+    """What execution needs of the blob store."""
+
+    def path(self, sha256: str) -> Path:
+        """Where the blob lies."""
+        ...
+
+    def put_file(self, source: BinaryIO, size_bytes_max: int) -> tuple[str, int]:
+        """Store an open file; answer digest and size."""
+        ...
+
+
+class Execution:
+    """`runs.dispatch.Execute` over a `runner.job.Runner`."""
+
+    def __init__(self, store: Store, blobs: Blobs, runner: Runner) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._runner = runner
+
+    def __repr__(self) -> str:
+        return f"Execution({self._runner!r})"
+
+    async def __call__(self, session: RunSession, emit: Emit) -> Ended:
+        """Run the session's job; the runner's reports become events as they are."""
+        job = self._job(session)
+        if job.reuse and not await self._may_reuse(session, job.sandbox_id):
+            return Ended("sandbox_conflict", f"{job.sandbox_id} is not a live sandbox of this project.")
+
+        async def report(reports: Sequence[Report]) -> None:
+            await emit([NewEvent(one.type, one.fields) for one in reports])
+
+        result = await self._runner.execute(
+            job, report, self._store_artifact, new_id, session.cancel_requested
+        )
+        return Ended(result.failure_reason, result.failure_message, result.canceled)
+
+    def _job(self, session: RunSession) -> Job:
+        fold = session.fold
+        assert fold.sandbox_id is not None, "a starting run has a sandbox id"
+        assert fold.archive is not None, "a starting run has its archive"
+        request = fold.request
+        return Job(
+            run_id=session.run_id,
+            command_id=new_id("cmd"),
+            sandbox_id=fold.sandbox_id,
+            archive=self._blobs.path(fold.archive["sha256"]),
+            archive_sha256=fold.archive["sha256"],
+            command=request["command"],
+            template=fold.template["slug"],
+            timeout_ms=request["timeoutMs"],
+            keep_sandbox=request["keepSandbox"],
+            reuse="sandboxId" in request,
+            artifacts=[RequestedArtifact(one["path"], one.get("name")) for one in request["artifacts"]],
+            env={},
+        )
+
+    async def _may_reuse(self, session: RunSession, sandbox_id: str) -> bool:
+        """A warm sandbox belongs to one project: another tenant's is refused like one that never was."""
+        row = await self._store.get_view("sandboxes", sandbox_id)
+        mine = (session.fold.org_id, session.fold.project_id, "ready")
+        return row is not None and (row.org_id, row.project_id, row.status) == mine
+
+    def _store_artifact(self, source: BinaryIO, size_bytes_max: int) -> StoredBlob:
+        return StoredBlob(*self._blobs.put_file(source, size_bytes_max))

@@ -1,0 +1,42 @@
+"""Every setting and every named limit in one place, read from CROWNEST_* variables (DESIGN §5)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from runner.limits import RunnerLimits
+
+from api.limits import ApiLimits
+from eventstore.log import LogLimits
+from runs.limits import RunLimits
+
+
+def default_data_dir() -> Path:
+    """$XDG_DATA_HOME/crownest, or ~/.local/share/crownest."""
+    base = os.environ.get("XDG_DATA_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "share") / "crownest"
+
+
+class Settings(BaseSettings):
+    """Settings of a server. `CROWNEST_RUNS__TIMEOUT_MS_MAX=…` sets the limit `runs.timeout_ms_max`."""
+
+    model_config = SettingsConfigDict(env_prefix="CROWNEST_", env_nested_delimiter="__", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8787, ge=0, le=65535)
+    data_dir: Path = Field(default_factory=default_data_dir)
+    provider: Literal["auto", "bubblewrap", "process"] = "auto"
+    origin: str | None = None
+    """The log's name in checkpoints; made once at first start when not given (PROOF P4.3)."""
+    plan_default: Literal["free", "builder", "scale", "enterprise"] = "enterprise"
+    shutdown_s: int = 3
+    """How long open streams may take to end when the server stops."""
+
+    runs: RunLimits = RunLimits()
+    runner: RunnerLimits = RunnerLimits()
+    api: ApiLimits = ApiLimits()
+    log: LogLimits = LogLimits()
