@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from eventstore.log import NewEvent, StoredEvent, ViewWriter
 from eventstore.views import ViewRow
+from evidence.canonical import decode
 from evidence.fold import RunFold
 from evidence.record import format_time
 from projections.organization import project_organization_event
@@ -14,7 +15,6 @@ from projections.run import OUTPUT_TYPES, project_run_event, run_row
 
 FOLDS_CACHED_MAX = 256
 """Run folds kept in memory; a run beyond that is folded again from the log when it next appends."""
-from evidence.canonical import decode
 
 
 class Projections:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from eventstore.log import EventLog, NewEvent, StorageUnavailable
 from eventstore.views import ViewQuery, Views
+from evidence.canonical import decode
 from runs.decide import EXECUTING, NEVER_STARTED
 from runs.limits import RunLimits
 from runs.refusal import Refusal
@@ -26,7 +27,6 @@ CRASHED = (
 PAGE = 500
 
 Emit = Callable[[Sequence[NewEvent]], Awaitable[None]]
-from evidence.canonical import decode
 
 
 class Store(EventLog, Views, Protocol):

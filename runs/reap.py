@@ -9,6 +9,7 @@ from typing import Any
 
 from eventstore.log import Append, ExpectedHeadMismatch, StorageUnavailable
 from eventstore.views import ViewQuery
+from evidence.canonical import decode
 from evidence.record import format_time, parse_time
 from runs import decide
 from runs.dispatch import Store, runs_in
@@ -18,7 +19,6 @@ from runs.session import load_session
 
 logger = logging.getLogger(__name__)
 SANDBOX_PAGE = 500
-from evidence.canonical import decode
 
 
 class Reaper:

@@ -7,6 +7,7 @@ from typing import Any
 
 from eventstore.log import NewEvent
 from eventstore.views import ViewQuery, ViewRow
+from evidence.canonical import decode
 from runs.access import Principal
 from runs.dispatch import Store
 from runs.ids import is_id
@@ -18,7 +19,6 @@ LIVE_STATUSES = ("creating", "starting", "running", "ready")
 
 DestroySandbox = Callable[[str], Awaitable[bool]]
 """Ends a sandbox for real (wired to the runner in `cli`); False when it is not here."""
-from evidence.canonical import decode
 
 
 class ResourceService:

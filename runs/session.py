@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from eventstore.log import Append, EventLog, ExpectedHeadMismatch, NewEvent
+from evidence.canonical import decode
 from evidence.fold import RunFold, StreamDigests
 from evidence.record import format_time, parse_time
 from runs.decide import NEVER_STARTED, TERMINAL, ending, outcome
@@ -16,7 +17,6 @@ from runs.limits import RunLimits
 
 READ_PAGE = 500
 """Events per page while a session catches up with the log."""
-from evidence.canonical import decode
 
 
 class RunEnded(Exception):
