@@ -1,0 +1,220 @@
+"""Options and arguments that several run commands share, and the checks on what was typed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from cli.problems import CliError, failure, from_client_error
+from client.errors import ClientError
+
+if TYPE_CHECKING:
+    from client.api import CrownestClient
+    from client.archive import Archive
+    from client.shapes import RunRequest
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+TEMPLATES = ("python-node", "python", "node", "base")
+"""Offered by completion only: the server decides which exist."""
+IDEMPOTENCY_KEY_CHARS_MAX = 255
+
+_RUN_ID = re.compile(r"wsr_[A-Za-z0-9][A-Za-z0-9_-]{0,120}")
+_SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
+
+
+class RunId(click.ParamType[str]):
+    """A run's id. Ids of other things are refused here, with a word on what was expected."""
+
+    name = "workspace-run-id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check the form only."""
+        if not _RUN_ID.fullmatch(str(value)):
+            self.fail(f"{value!r} is not a run id; they look like wsr_abc123.", param, ctx)
+        return str(value)
+
+
+class ArchivePath(click.Path):
+    """An existing gzipped tar file, judged by its name: what is in it the server judges."""
+
+    name = "archive"
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, dir_okay=True, readable=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse folders and other endings."""
+        super().convert(value, param, ctx)
+        path = Path(str(value))
+        if path.is_dir():
+            self.fail(
+                f"{str(value)!r} is a folder, and crownest packs none. Make an archive first: "
+                f"tar -czf {path.resolve().name}.tgz -C {value} .",
+                param,
+                ctx,
+            )
+        if not path.is_file():
+            self.fail(f"{str(value)!r} is not a regular file.", param, ctx)
+        if not path.name.endswith((".tgz", ".tar.gz")):
+            self.fail(f"{str(value)!r} must end in .tgz or .tar.gz.", param, ctx)
+        return path
+
+
+class Sha256(click.ParamType[str]):
+    """64 hex digits in either case."""
+
+    name = "hex"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Normalise to lower case."""
+        if not _SHA256.fullmatch(str(value)):
+            self.fail(f"{value!r} is not a SHA-256: 64 hex digits.", param, ctx)
+        return str(value).lower()
+
+
+class WholeNumber(click.ParamType[int]):
+    """An integer within bounds, written in digits."""
+
+    name = "number"
+
+    def __init__(self, least: int, most: int = 2**53 - 1) -> None:
+        self.least, self.most = least, most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Check form and bounds; without an upper one, what JSON carries safely counts."""
+        text = str(value)
+        if not (text.isascii() and text.isdigit() and self.least <= int(text[:32]) <= self.most):
+            upper = f" and at most {self.most}" if self.most < 2**53 - 1 else ""
+            self.fail(f"{text!r} is not a whole number of at least {self.least}{upper}.", param, ctx)
+        return int(text)
+
+
+RUN_ID = click.argument("run_id", metavar="WORKSPACE-RUN-ID", type=RunId())
+ARCHIVE = click.argument("archive_path", metavar="ARCHIVE.TGZ", type=ArchivePath())
+JSON = click.option("--json", "as_json", is_flag=True, help='Print { "data": … }; errors as { "error": … }.')
+
+
+def parse_metadata(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """`key=value` pairs; the value may hold further `=`."""
+    pairs: dict[str, str] = {}
+    for value in values:
+        key, equals, content = value.partition("=")
+        if not key or not equals:
+            raise click.BadParameter(f"{value!r} is not of the form key=value.", ctx, param)
+        if key in pairs:
+            raise click.BadParameter(f"{key!r} is given twice.", ctx, param)
+        pairs[key] = content
+    return pairs
+
+
+def parse_artifacts(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> list[dict[str, str]]:
+    """`PATH[=NAME]`: the name is what follows the last `=`, so a path that holds one ends in `=`."""
+    wanted: list[dict[str, str]] = []
+    for value in values:
+        path, equals, name = value.rpartition("=")
+        path, name = (path, name) if equals else (value, "")
+        if not path:
+            raise click.BadParameter(f"{value!r} has no path before the '='.", ctx, param)
+        wanted.append({"path": path, "name": name} if name else {"path": path})
+    return wanted
+
+
+def _check_key(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is None or (
+        value.isascii() and value.isprintable() and 0 < len(value) <= IDEMPOTENCY_KEY_CHARS_MAX
+    ):
+        return value
+    raise click.BadParameter(f"1 to {IDEMPOTENCY_KEY_CHARS_MAX} printable ASCII characters.", ctx, param)
+
+
+def _complete_template(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    del ctx, param
+    return [slug for slug in TEMPLATES if slug.startswith(incomplete)]
+
+
+CREATE_OPTIONS = (
+    click.option("--project", metavar="PRJ_ID", help="Project to create the run in."),
+    click.option(
+        "--template",
+        metavar="SLUG",
+        shell_complete=_complete_template,
+        help="CrowNest template slug. python-node is the launch default.",
+    ),
+    click.option("--sandbox", metavar="SBX_ID", help="Warm sandbox to reuse."),
+    click.option("--keep-sandbox", is_flag=True, help="Keep the sandbox after the run."),
+    click.option("--timeout-ms", metavar="MS", type=WholeNumber(1), help="Command timeout in milliseconds."),
+    click.option(
+        "--metadata",
+        metavar="KEY=VALUE",
+        multiple=True,
+        callback=parse_metadata,
+        help="Metadata label as key=value. Repeatable.",
+    ),
+    click.option(
+        "--artifact",
+        "artifacts",
+        metavar="PATH[=NAME]",
+        multiple=True,
+        callback=parse_artifacts,
+        help="File to keep when the command has ended, as a path in the workspace. Repeatable. (addition)",
+    ),
+    click.option(
+        "--idempotency-key",
+        metavar="KEY",
+        callback=_check_key,
+        help="The same key and request make one run, however often they are sent. (addition)",
+    ),
+)
+
+
+def create_options(command: F) -> F:
+    """Add the options that describe a new run."""
+    for option in reversed(CREATE_OPTIONS):
+        command = option(command)
+    return command
+
+
+def run_request(command: str, options: dict[str, Any]) -> RunRequest:
+    """The request that the options describe; empty texts count as not given."""
+    from client.shapes import RunRequest
+
+    return RunRequest(
+        command=command,
+        project_id=options["project"] or None,
+        template=options["template"] or None,
+        sandbox_id=options["sandbox"] or None,
+        keep_sandbox=options["keep_sandbox"],
+        timeout_ms=options["timeout_ms"],
+        metadata=options["metadata"],
+        artifacts=options["artifacts"],
+    )
+
+
+def measured(path: Path) -> Archive:
+    """Read the archive for its size and digest."""
+    from client.archive import measure
+
+    archive = measure(path)
+    if archive.size_bytes == 0:
+        raise failure(f"{path} is empty.", "Make the archive again.", reason="empty_archive")
+    return archive
+
+
+@contextmanager
+def session(run_id: str | None = None) -> Generator[CrownestClient]:
+    """A client for one command; what it raises is told with this run in mind."""
+    from cli.target import connect
+
+    try:
+        with connect() as client:
+            yield client
+    except ClientError as exc:
+        raise CliError(from_client_error(exc, run_id=run_id)) from exc

@@ -1,0 +1,206 @@
+"""The command run-archive: create, upload, start and stream in one go, and exit as the command did."""
+
+from __future__ import annotations
+
+import enum
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import output
+from cli.event_output import EventWriter
+from cli.lazy import ExampleCommand
+from cli.options import ARCHIVE, JSON, create_options, measured, run_request, session
+from cli.problems import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, CliError, Problem, from_client_error
+from client.errors import StreamInterrupted
+from client.shapes import TERMINAL_STATUSES, WorkspaceRun
+
+if TYPE_CHECKING:
+    from client.api import CrownestClient
+    from client.archive import Archive
+    from client.shapes import RunRequest
+
+EXIT_NOT_FOUND = 127
+"""What a shell answers when there is no such command."""
+NO_COMMAND = "Put the command after --, like: crownest workspace-runs run-archive repo.tgz -- pnpm test"
+
+
+class RunArchiveCommand(ExampleCommand):
+    """Takes everything after the first `--` as the command, untouched."""
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Show the command in the usage line."""
+        return [*super().collect_usage_pieces(ctx), "--", "COMMAND…"]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Split at `--`, then let click parse what is ours."""
+        own, argv = (args[: args.index("--")], args[args.index("--") + 1 :]) if "--" in args else (args, [])
+        asks_help = any(arg in ctx.help_option_names for arg in own)
+        if not argv and not asks_help and not ctx.resilient_parsing:
+            raise click.UsageError(NO_COMMAND, ctx)
+        rest = super().parse_args(ctx, own)
+        ctx.params["argv"] = tuple(argv)
+        return rest
+
+
+class Stage(enum.Enum):
+    """How far a run has come, for the message when the person stops watching."""
+
+    CREATING = "creating"
+    UPLOADING = "uploading"
+    RUNNING = "running"
+
+
+class Attempt:
+    """One execution of run-archive: what is known when it is interrupted at any point."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.stage = Stage.CREATING
+        self.run_id: str | None = None
+        self.writer = EventWriter(as_json=as_json)
+
+    def execute(self, client: CrownestClient, request: RunRequest, archive: Archive, key: str | None) -> int:
+        """The calls in the order of CONTRACT §4.2; answers the exit status."""
+        from cli.progress import upload_progress
+
+        self.run_id = client.create_run(request, idempotency_key=key)["id"]
+        self.stage = Stage.UPLOADING
+        if not self.as_json:
+            output.note(output.paint(f"run {self.run_id}", sys.stderr, dim=True))
+        with upload_progress(archive.size_bytes) as on_progress:
+            client.upload_staged(self.run_id, archive, on_progress=on_progress)
+        client.start_run(self.run_id)
+        self.stage = Stage.RUNNING
+        run = self._watch(client, self.run_id)
+        if not self.as_json:
+            summarise(run, request.command, truncated=self.writer.truncated)
+        return exit_status(run)
+
+    def _watch(self, client: CrownestClient, run_id: str) -> WorkspaceRun:
+        """Stream to the end. When the stream ends early, ask once how the run stands (CONTRACT rule 6).
+
+        What was not seen yet is then read on a new connection, whether the run has ended or goes on.
+        """
+        try:
+            for event in client.stream_events(run_id, reconnect=False):
+                self.writer.write(event)
+        except StreamInterrupted as early:
+            latest = client.get_run(run_id)
+            try:
+                for event in client.stream_events(run_id, after_seq=early.last_seq):
+                    self.writer.write(event)
+            except StreamInterrupted:
+                # The events cannot be had, but the answer can: the exit status stays true.
+                if latest["status"] not in TERMINAL_STATUSES:
+                    raise
+                self.writer.ended = latest
+                output.warn(
+                    f"The end of the output is missing; the stream broke after event {early.last_seq}."
+                )
+        finally:
+            self.writer.finish()
+        assert self.writer.ended is not None, "a stream ends with `terminal` or raises"
+        return self.writer.ended
+
+    def interrupted(self) -> Problem:
+        """What Ctrl-C leaves behind, and what can be done about it."""
+        run_id, last_seq = self.run_id, self.writer.last_seq
+        message, remedy = "Stopped before the run was created.", None
+        if run_id and self.stage is Stage.UPLOADING:
+            message = f"Stopped while uploading. {run_id} waits for its archive; nothing runs."
+            remedy = f"crownest workspace-runs cancel {run_id}"
+        elif run_id:
+            message = f"Stopped watching. {run_id} goes on."
+            remedy = (
+                f"crownest workspace-runs logs {run_id} --after-seq {last_seq}   (to follow), or "
+                f"crownest workspace-runs cancel {run_id}   (to stop it)"
+            )
+        details = {"workspaceRunId": run_id, "lastSeq": last_seq}
+        return Problem("interrupted", message, remedy, details=details, exit_code=EXIT_INTERRUPTED)
+
+
+def exit_status(run: WorkspaceRun) -> int:
+    """The command's own exit code if there is one, else 0 for succeeded and 1 otherwise (CONTRACT §3.4).
+
+    A status has eight bits: a code that would wrap to 0 counts as 1.
+    """
+    code = run.get("exitCode")
+    if code is None:
+        return EXIT_OK if run["status"] == "succeeded" else EXIT_ERROR
+    return (code & 0xFF) or (EXIT_ERROR if code else EXIT_OK)
+
+
+def summarise(run: WorkspaceRun, command: str, *, truncated: bool) -> None:
+    """One line on stderr: what became of the run; further lines only for what was lost."""
+    colour = {"succeeded": "green", "failed": "red"}.get(run["status"], "yellow")
+    parts = [f"exit {run['exitCode']}"] if "exitCode" in run else []
+    if (reason := run.get("failureReason")) and reason != "command_exit":
+        parts.append(reason)
+    if "durationMs" in run:
+        parts.append(f"{run['durationMs'] / 1000:.1f} s")
+    if count := len(run.get("artifactIds", [])):
+        parts.append(f"{count} artifact{'s' if count > 1 else ''}")
+    if "sandboxId" in run and run.get("keepSandbox"):
+        parts.append(f"kept {run['sandboxId']}")
+    status = output.paint(run["status"], sys.stderr, colour=colour, bold=True)
+    facts = f": {', '.join(parts)}" if parts else ""
+    evidence = f"crownest workspace-runs evidence {run['id']}"
+    output.note(f"{run['id']} {status}{facts}; " + output.paint(evidence, sys.stderr, dim=True))
+    if message := run.get("failureMessage"):
+        output.warn(message)
+    for lost in run.get("artifactErrors", []):
+        output.warn(f"artifact not kept: {lost.get('message') or lost.get('path')}")
+    if truncated:
+        output.warn("the output reached the server's cap; what came after it was not recorded.")
+    if run.get("exitCode") == EXIT_NOT_FOUND and command.startswith("'"):
+        output.hint("To use shell syntax, write: -- sh -c 'cd src && make'")
+
+
+@click.command(
+    name="run-archive",
+    cls=RunArchiveCommand,
+    examples=(
+        "crownest workspace-runs run-archive repo.tgz -- python3 -m unittest",
+        "crownest workspace-runs run-archive repo.tgz --artifact out.xml=report -- pytest --junitxml=out.xml",
+        "crownest workspace-runs run-archive repo.tgz --json -- sh -c 'make && ./test' | jq .data.type",
+    ),
+)
+@ARCHIVE
+@create_options
+@JSON
+def run_archive(
+    *, archive_path: Path, as_json: bool, idempotency_key: str | None, argv: tuple[str, ...], **options: Any
+) -> int:
+    """Upload an archive, run a command in it, stream it.
+
+    Everything after -- becomes the command line; each word stays one word, so write
+    sh -c '…' for pipes and variables. The command's stdout and stderr come out here, and crownest
+    exits with the command's exit code. Its own words go to stderr: the run's id first, a summary last.
+    With --json, each event is printed on stdout as { "data": … }, one a line.
+
+    Stopping crownest (Ctrl-C) does not stop the run.
+    """
+    archive = measured(archive_path)
+    attempt = Attempt(as_json=as_json)
+    try:
+        with session() as client:
+            return attempt.execute(client, run_request(shlex.join(argv), options), archive, idempotency_key)
+    except KeyboardInterrupt:
+        output.error(attempt.interrupted(), as_json=as_json)
+        return EXIT_INTERRUPTED
+    except CliError as exc:
+        raise _told_with(attempt.run_id, exc) from exc
+
+
+def _told_with(run_id: str | None, error: CliError) -> CliError:
+    """Say again what failed, now that the run's id is known."""
+    cause = error.__cause__
+    from client.errors import ClientError
+
+    if run_id and isinstance(cause, ClientError):
+        return CliError(from_client_error(cause, run_id=run_id))
+    return error
