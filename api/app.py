@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -18,12 +15,10 @@ from api.queries import json_response
 from api.services import Services
 from runs.refusal import Refusal
 
-Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
-
-def create_app(services: Services, lifespan: Lifespan) -> ASGIApp:
-    """The ASGI application. `lifespan` starts and stops what works in the background."""
-    app = FastAPI(lifespan=lifespan, openapi_url=None, redirect_slashes=False)
+def create_app(services: Services) -> ASGIApp:
+    """The ASGI application over open services; whoever opened them closes them."""
+    app = FastAPI(openapi_url=None, redirect_slashes=False)
     app.state.services = services
     app.add_api_route("/healthz", health, methods=["GET"])
     for routes in (run_routes, event_routes, proof_routes, resource_routes):

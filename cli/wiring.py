@@ -9,7 +9,10 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastapi import FastAPI
+from eventstore.blobs import BlobStore
+from eventstore.sqlite.folder import DataFolder
+from eventstore.sqlite.log import SqliteLog
+from runner.local import LocalRunner
 from starlette.types import ASGIApp
 
 from api.app import create_app
@@ -17,12 +20,8 @@ from api.services import Services
 from cli.execution import Execution
 from cli.keys import Identity, load_or_make_identity
 from cli.settings import Settings
-from eventstore.blobs import BlobStore
-from eventstore.sqlite.folder import DataFolder
-from eventstore.sqlite.log import SqliteLog
 from evidence.policy import format_policy
 from projections.projector import Projections
-from runner.local import LocalRunner
 from runs.dispatch import Dispatcher
 from runs.organization import FirstStart, first_start
 from runs.reap import Reaper
@@ -36,6 +35,11 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def log_path(data_dir: Path) -> Path:
+    """The database of a data folder."""
+    return data_dir / "log.sqlite"
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """An opened data folder with everything that works on it."""
@@ -43,12 +47,69 @@ class Server:
     app: ASGIApp
     identity: Identity
     runner: LocalRunner
+    services: Services
     first: FirstStart | None
-    """What the first start made, on the first start only."""
+    """What the first start made; None on later ones."""
     recovered: dict[str, int]
-    closing: asyncio.Event
 
 
-def log_path(data_dir: Path) -> Path:
-    """The database of a data folder."""
-    return data_dir / "log.sqlite"
+@contextlib.asynccontextmanager
+async def open_server(settings: Settings) -> AsyncGenerator[Server]:
+    """Open the data folder, recover what a crash left, and serve until the block ends.
+
+    Order matters: the lock first; the identity before the database that it signs; the runner's sweep
+    before any run is ended as recovered, so that nothing of it still runs when its log says so.
+    """
+    with DataFolder(settings.data_dir):
+        identity = load_or_make_identity(settings.data_dir, settings.origin)
+        blobs = BlobStore(settings.data_dir / "blobs")
+        runner = LocalRunner(settings.data_dir / "sandboxes", settings.provider, settings.runner, now_ms)
+        store = await SqliteLog.open(
+            log_path(settings.data_dir),
+            signer=identity.signer,
+            projector=Projections(),
+            clock_ms=now_ms,
+            limits=settings.log,
+        )
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(store.aclose)
+            stack.push_async_callback(runner.close)
+            await runner.recover()
+            first = await first_start(store, plan=settings.plan_default)
+            dispatcher = Dispatcher(store, Execution(store, blobs, runner), settings.runs, now_ms)
+            reaper = Reaper(store, runner.destroy_sandbox, settings.runs, now_ms)
+            await reaper.recover()
+            recovered = await dispatcher.recover()
+            stack.push_async_callback(dispatcher.close)
+            services = _services(settings, identity, store, blobs, runner, dispatcher)
+            background = asyncio.create_task(reaper.run_forever(), name="reaper")
+            stack.push_async_callback(_stop, background)
+            yield Server(create_app(services), identity, runner, services, first, recovered)
+            services.closing.set()
+
+
+def _services(
+    settings: Settings, identity: Identity, store: SqliteLog, blobs: BlobStore, runner: LocalRunner,
+    dispatcher: Dispatcher,
+) -> Services:  # fmt: skip
+    runs = RunService(store, dispatcher, runner.resolve_template, settings.runs, now_ms)
+    temporary_dir = settings.data_dir / "tmp"
+    temporary_dir.mkdir(mode=0o700, exist_ok=True)
+    return Services(
+        store=store,
+        runs=runs,
+        uploads=UploadService(runs, blobs.writer),
+        resources=ResourceService(store, runner.destroy_sandbox),
+        blob_path=blobs.path,
+        temporary_dir=temporary_dir,
+        policy=format_policy(identity.signer.verifier_key),
+        origin=identity.origin,
+        limits=settings.api,
+        closing=asyncio.Event(),
+    )
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,156 @@
+"""`crownest serve`: opens the data folder, listens, and says in six lines where it is and how to stop it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+from pathlib import Path
+from types import FrameType
+
+import click
+import uvicorn
+
+from cli import config_file
+from cli.settings import Settings
+from cli.wiring import Server, open_server
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+BACKLOG = 2048
+
+
+@click.command("serve")
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Port to listen on, 0 for a free one.  [default: 8787]"
+)
+@click.option(
+    "--data",
+    "data_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder that keeps everything.",
+)
+def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
+    """Run the server on an embedded database.
+
+    The first start makes an organisation, a project and an API key, and writes the key to the command
+    line's configuration (mode 0600), so that a second terminal just works.
+    """
+    given = {"host": host, "port": port, "data_dir": data_dir}
+    settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    if settings.provider == "process" and settings.host not in LOOPBACK:
+        raise click.ClickException("The process provider isolates nothing: it is allowed on loopback only.")
+    listener = _listen(settings.host, settings.port)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(settings, listener))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Bind before anything else, so that a taken port changes nothing."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        raise click.ClickException(
+            f"Cannot listen on {host} port {port}: {error.strerror}. Stop what listens there, or pass --port."
+        ) from error
+    listener.listen(BACKLOG)
+    return listener
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> None:
+    async with open_server(settings) as server:
+        if server.runner.provider == "process" and settings.host not in LOOPBACK:
+            raise click.ClickException(
+                "bubblewrap does not work here and the process provider isolates nothing, so it serves loopback "
+                "only. Install bubblewrap, or listen on 127.0.0.1."
+            )
+        http = HttpServer(server, settings)
+        host, port = listener.getsockname()[:2]
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        announced = asyncio.create_task(_announce(http, server, settings, url))
+        await http.serve(sockets=[listener])
+        await announced
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn, with open streams told to end when it stops."""
+
+    def __init__(self, server: Server, settings: Settings) -> None:
+        super().__init__(
+            uvicorn.Config(
+                server.app,
+                log_level="warning",
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                timeout_graceful_shutdown=settings.shutdown_s,
+            )
+        )
+        self._closing = server.services.closing
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal: let the followers of streams go first, then stop as uvicorn does."""
+        self._closing.set()
+        super().handle_exit(sig, frame)
+
+
+async def _announce(http: HttpServer, server: Server, settings: Settings, url: str) -> None:
+    """The six lines, once the first request would be answered."""
+    while not http.started:
+        if http.should_exit:
+            return
+        await asyncio.sleep(0.01)
+    for name, text in (
+        ("API base", url),
+        ("API key", _remember(server, url)),
+        ("data folder", f"{settings.data_dir.resolve()} (kept; {_recovered(server)})"),
+        ("sandbox", _sandbox(server)),
+        ("limits", server.runner.describe_limits()),
+        ("stop", "Ctrl-C (everything acknowledged is on disk already)"),
+    ):
+        click.echo(
+            f"{click.style(f'{name:<12}', bold=True) if sys.stdout.isatty() else f'{name:<12}'} {text}"
+        )
+    sys.stdout.flush()
+
+
+def _remember(server: Server, url: str) -> str:
+    """Write address and key to the CLI configuration unless that belongs to another server.
+
+    A later start knows no secret, so it changes the address only, and only of a configuration that
+    points to this machine.
+    """
+    known = config_file.read()
+    foreign = known.api_url is not None and not _is_loopback(known.api_url)
+    if server.first is None:
+        if known.credential is None or foreign:
+            return "made at first start; use it with: crownest login --api-url URL --api-key KEY"
+        config_file.write(api_url=url)
+        return f"as before, in {config_file.path()}"
+    if foreign or known.credential is not None:
+        return (
+            f"{server.first.secret} (shown once; {config_file.path()} is in use and was left alone: "
+            f"crownest login --api-url {url} --api-key {server.first.secret})"
+        )
+    file = config_file.write(api_url=url, api_key=server.first.secret)
+    return f"{server.first.secret} (shown once; written to {file})"
+
+
+def _is_loopback(url: str) -> bool:
+    return any(url.startswith(f"http://{host}") for host in ("127.0.0.1", "localhost", "[::1]"))
+
+
+def _recovered(server: Server) -> str:
+    if server.first is not None:
+        return "new"
+    return "{ended} interrupted runs ended, {queued} queued again".format_map(server.recovered)
+
+
+def _sandbox(server: Server) -> str:
+    if server.runner.provider == "bubblewrap":
+        return "bubblewrap: namespaces, read-only system, no network"
+    return "process: NO ISOLATION, the command runs as you. For isolation: apt install bubblewrap"
