@@ -48,5 +48,8 @@ def send(control: socket.socket, packet: Packet, fds: tuple[int, ...] = ()) -> N
 
 def receive(control: socket.socket) -> tuple[Packet, list[int]] | None:
     """The next packet and its descriptors (close-on-exec), or None when the other side is gone."""
-    data, fds, _, _ = socket.recv_fds(control, PACKET_BYTES_MAX, FDS_MAX, socket.MSG_CMSG_CLOEXEC)
+    try:
+        data, fds, _, _ = socket.recv_fds(control, PACKET_BYTES_MAX, FDS_MAX, socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:  # it left with a packet of ours unread
+        return None
     return (unpack(data), fds) if data else None
