@@ -10,8 +10,9 @@ import click
 
 from cli import config_file, output
 from cli.lazy import ExampleCommand
+from cli.loopback import is_loopback
 from cli.problems import usage
-from cli.target import CREDENTIAL_VARIABLES, URL_VARIABLE, is_loopback
+from cli.target import CREDENTIAL_VARIABLES, URL_VARIABLE
 
 KEY_CHARS_MAX = 4096
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cli.loopback import is_loopback
 from client.errors import ApiError, ClientError, ConnectionFailed, StreamInterrupted
 
 EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 0, 1, 2, 130, 141
@@ -86,8 +87,7 @@ def from_client_error(error: ClientError, *, run_id: str | None = None) -> Probl
 
 
 def _connection_remedy(error: ConnectionFailed) -> str:
-    local = any(host in error.origin for host in ("//127.", "//localhost", "//[::1]"))
-    if error.kind == "refused" and local:
+    if error.kind == "refused" and is_loopback(error.origin):
         return "Is the server running? Start it in another terminal: crownest serve"
     if error.kind in {"refused", "unresolved"}:
         return f"Check the address. To use another one, set CROWNEST_API_URL or type: {LOGIN_LINE}"

@@ -15,6 +15,7 @@ import uvicorn
 from cli import config_file
 from cli.settings import Settings
 from cli.wiring import Server, open_server
+from runs.organization import authenticate
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 BACKLOG = 2048
@@ -65,7 +66,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     async with open_server(settings) as server:
         if server.runner.provider == "process" and settings.host not in LOOPBACK:
             raise click.ClickException(
-                "bubblewrap does not work here and the process provider isolates nothing, so it serves loopback "
+                "bubblewrap does not work here, and the process provider isolates nothing: it serves loopback "
                 "only. Install bubblewrap, or listen on 127.0.0.1."
             )
         http = HttpServer(server, settings)
@@ -104,44 +105,39 @@ async def _announce(http: HttpServer, server: Server, settings: Settings, url: s
         if http.should_exit:
             return
         await asyncio.sleep(0.01)
-    for name, text in (
+    lines = (
         ("API base", url),
-        ("API key", _remember(server, url)),
+        ("API key", await _remember(server, url)),
         ("data folder", f"{settings.data_dir.resolve()} (kept; {_recovered(server)})"),
         ("sandbox", _sandbox(server)),
         ("limits", server.runner.describe_limits()),
         ("stop", "Ctrl-C (everything acknowledged is on disk already)"),
-    ):
+    )
+    for name, text in lines:
         click.echo(
             f"{click.style(f'{name:<12}', bold=True) if sys.stdout.isatty() else f'{name:<12}'} {text}"
         )
     sys.stdout.flush()
 
 
-def _remember(server: Server, url: str) -> str:
-    """Write address and key to the CLI configuration unless that belongs to another server.
+async def _remember(server: Server, url: str) -> str:
+    """Write address and key to the CLI configuration, unless that belongs to another server.
 
-    A later start knows no secret, so it changes the address only, and only of a configuration that
-    points to this machine.
+    It belongs to us when its key is one of ours: then a later start on another port changes the address
+    only. A key of somebody else is never overwritten, since it may be shown nowhere else any more.
     """
     known = config_file.read()
-    foreign = known.api_url is not None and not _is_loopback(known.api_url)
-    if server.first is None:
-        if known.credential is None or foreign:
-            return "made at first start; use it with: crownest login --api-url URL --api-key KEY"
-        config_file.write(api_url=url)
-        return f"as before, in {config_file.path()}"
-    if foreign or known.credential is not None:
+    if server.first is not None:
+        secret = server.first.secret
+        if known.credential is None:
+            return f"{secret} (shown once; written to {config_file.write(api_url=url, api_key=secret)})"
         return (
-            f"{server.first.secret} (shown once; {config_file.path()} is in use and was left alone: "
-            f"crownest login --api-url {url} --api-key {server.first.secret})"
+            f"{secret} (shown once; {config_file.path()} belongs to another server and was left alone: "
+            f"crownest login --api-url {url} --api-key {secret})"
         )
-    file = config_file.write(api_url=url, api_key=server.first.secret)
-    return f"{server.first.secret} (shown once; written to {file})"
-
-
-def _is_loopback(url: str) -> bool:
-    return any(url.startswith(f"http://{host}") for host in ("127.0.0.1", "localhost", "[::1]"))
+    if known.credential is not None and await authenticate(server.services.store, known.credential):
+        return f"as before, in {config_file.write(api_url=url)}"
+    return f"shown at first start; use it with: crownest login --api-url {url} --api-key cn_live_…"
 
 
 def _recovered(server: Server) -> str:

@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from cli import config_file
+from cli.loopback import is_loopback
 from cli.problems import LOGIN_LINE, CliError, Problem
 
 if TYPE_CHECKING:
@@ -67,12 +67,3 @@ def connect(*, anonymous: bool = False) -> CrownestClient:
     return CrownestClient(
         target.api_url, None if anonymous else target.credential, trust_env=not is_loopback(target.api_url)
     )
-
-
-def is_loopback(api_url: str) -> bool:
-    """Whether the address is this machine: proxies are left out then, and http is no risk."""
-    try:
-        host = urlsplit(api_url).hostname or ""
-    except ValueError:
-        return False
-    return host == "localhost" or host.startswith("127.") or host == "::1"

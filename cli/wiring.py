@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -81,7 +82,14 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
             await reaper.recover()
             recovered = await dispatcher.recover()
             stack.push_async_callback(dispatcher.close)
-            services = _services(settings, identity, store, blobs, runner, dispatcher)
+            services = _services(
+                settings=settings,
+                identity=identity,
+                store=store,
+                blobs=blobs,
+                runner=runner,
+                dispatcher=dispatcher,
+            )
             background = asyncio.create_task(reaper.run_forever(), name="reaper")
             stack.push_async_callback(_stop, background)
             yield Server(create_app(services), identity, runner, services, first, recovered)
@@ -89,12 +97,14 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
 
 
 def _services(
+    *,
     settings: Settings, identity: Identity, store: SqliteLog, blobs: BlobStore, runner: LocalRunner,
     dispatcher: Dispatcher,
 ) -> Services:  # fmt: skip
     runs = RunService(store, dispatcher, runner.resolve_template, settings.runs, now_ms)
     temporary_dir = settings.data_dir / "tmp"
-    temporary_dir.mkdir(mode=0o700, exist_ok=True)
+    shutil.rmtree(temporary_dir, ignore_errors=True)  # bundles that a crash left half-written
+    temporary_dir.mkdir(mode=0o700)
     return Services(
         store=store,
         runs=runs,

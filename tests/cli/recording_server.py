@@ -97,6 +97,15 @@ def terminal(seq: int, status: str = "succeeded", **fields: Any) -> dict[str, An
 Route = Callable[[Recorded], Reply]
 
 
+class QuietServer(ThreadingHTTPServer):
+    """A client that hangs up is part of the tests, not worth a line on stderr."""
+
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing."""
+
+
 class RecordingServer:
     """Serves `routes` on loopback; a key is `"METHOD /path"`."""
 
@@ -152,8 +161,7 @@ class RecordingServer:
                 except (BrokenPipeError, ConnectionResetError):
                     self.close_connection = True
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
+        self._http = QuietServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
 
     def streams(self, *replies: Reply) -> None:
