@@ -281,9 +281,12 @@ class StreamDigests:
         """Take in one event; all but `stdout` and `stderr` are ignored. Raises `FoldError`."""
         kind = event["type"]
         if kind in OUTPUT_TYPES:
-            raw = raw_bytes(event)
-            self._bytes[kind] += len(raw)
-            self._hashes[kind].update(raw)
+            self.feed(kind, raw_bytes(event))
+
+    def feed(self, kind: str, raw: bytes) -> None:
+        """Take in the raw bytes of one `stdout` or `stderr` event."""
+        self._bytes[kind] += len(raw)
+        self._hashes[kind].update(raw)
 
     def fields(self) -> dict[str, int | str]:
         """The four fields that the seal holds."""

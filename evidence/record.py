@@ -19,7 +19,7 @@ SEQ_DIGITS_MAX = 15
 """No sequence number or size has more digits: all of them stay below 2^53."""
 TIME_CHARS = len("2026-11-22T14:03:00.000Z")
 
-_TYPE = re.compile(r"[a-z_]{1,32}", re.ASCII)
+TYPE = re.compile(r"[a-z_]{1,32}", re.ASCII)
 _SECOND = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}", re.ASCII)
 STREAM_ID = re.compile(r"(?:wsr|org)_[A-Za-z0-9]{1,64}", re.ASCII)
 """A stream is a run or an organisation (P2.3a); the suffix has no separator of any format it is put in."""
@@ -81,7 +81,7 @@ def parse_record(data: bytes) -> Record:
         raise FormatError(f"a record starts with {SCHEMA!r} and ends after eight lines")
     if not STREAM_ID.fullmatch(stream):
         raise FormatError("line 2 is not the id of a run or an organisation")
-    if not _TYPE.fullmatch(type_):
+    if not TYPE.fullmatch(type_):
         raise FormatError("line 4, the type, is 1 to 32 of a-z and _")
     parse_time(created_at)
     return Record(
