@@ -13,6 +13,10 @@ import click
 from cli.problems import Problem
 from cli.terminal import one_line
 
+COLUMN_GAP_CHARS = 2
+LAST_COLUMN_CHARS_MIN = 24
+"""Room that the last column of a table gets before other columns are shown."""
+
 
 def is_terminal(stream: TextIO) -> bool:
     """Whether a person reads this stream."""
@@ -105,26 +109,51 @@ def _cell(value: object) -> str:
     return json.dumps(value, ensure_ascii=True)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, colours: Mapping[str, str]) -> None:
-    """Print rows: aligned for a terminal, tab-separated and uncut for programs.
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    colours: Mapping[str, str],
+    drop_first: Sequence[str],
+) -> None:
+    """Print rows for a terminal; the last column is the long one and is cut to fit.
 
-    `colours` maps a cell's text to its colour on a terminal.
+    `colours` maps a cell's text to its colour; columns of `drop_first` go, in that order, when the
+    terminal is too narrow for all.
     """
-    cells = [["" if value is None else _cell(value) for value in row] for row in rows]
-    if not is_terminal(sys.stdout):
-        write_out("".join("\t".join(row) + "\n" for row in [list(columns), *cells]))
-        return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for index, column in enumerate(columns):
-        # The last column is the long one: it alone is cut to fit.
-        last = index == len(columns) - 1
-        shown.add_column(
-            column, no_wrap=True, overflow="ellipsis" if last else "fold", ratio=1 if last else None
-        )
+    cells = [["" if value is None else _cell(value) for value in row] for row in rows]
+    console = Console(no_color=not uses_colour(sys.stdout), highlight=False)
+    widths = [max(map(len, (column, *(row[i] for row in cells)))) for i, column in enumerate(columns)]
+    kept = _fitting(columns, widths, console.width, drop_first)
+    room = console.width - sum(widths[index] + COLUMN_GAP_CHARS for index in kept[:-1])
+    widths[-1] = max(1, min(widths[-1], room))
+    shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, COLUMN_GAP_CHARS, 0, 0))
+    for index in kept:
+        shown.add_column(columns[index], no_wrap=True, overflow="ellipsis", width=widths[index])
     for row in cells:
-        shown.add_row(*(Text(cell, style=colours.get(cell, "")) for cell in row))
-    Console(no_color=not uses_colour(sys.stdout), highlight=False).print(shown)
+        shown.add_row(*(Text(row[index], style=colours.get(row[index], "")) for index in kept))
+    console.print(shown)
+
+
+def _fitting(
+    columns: Sequence[str], widths: Sequence[int], width: int, drop_first: Sequence[str]
+) -> list[int]:
+    """The indexes of the columns to show, so that the last one gets some room."""
+    kept = list(range(len(columns)))
+    for name in drop_first:
+        needed = sum(widths[index] + COLUMN_GAP_CHARS for index in kept[:-1]) + min(
+            widths[-1], LAST_COLUMN_CHARS_MIN
+        )
+        if needed > width:
+            kept.remove(columns.index(name))
+    return kept
+
+
+def lines(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows for programs: a header, tabs between, nothing cut."""
+    cells = [["" if value is None else _cell(value) for value in row] for row in rows]
+    write_out("".join("\t".join(row) + "\n" for row in [list(columns), *cells]))

@@ -26,11 +26,12 @@ def upload_progress(size_bytes: int) -> Generator[Progress | None]:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     console = Console(stderr=True, no_color=not output.uses_colour(sys.stderr))
-    columns = (TextColumn("uploading"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("upload", total=size_bytes)
+        task = bar.add_task("uploading", total=size_bytes)
 
-        def on_progress(sent_bytes: int, _total_bytes: int) -> None:
-            bar.update(task, completed=sent_bytes)
+        def on_progress(sent_bytes: int, total_bytes: int) -> None:
+            done = sent_bytes == total_bytes
+            bar.update(task, completed=sent_bytes, description="checking" if done else "uploading")
 
         yield on_progress

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from datetime import datetime
+
 import click
 
 from cli import output
@@ -10,6 +14,8 @@ from cli.options import JSON, WholeNumber, parse_metadata, session
 from client.shapes import STATUSES, WorkspaceRun
 
 COLUMNS = ("id", "status", "exit", "template", "createdAt", "took", "command")
+TERMINAL_COLUMNS = ("id", "status", "exit", "took", "created", "template", "command")
+DROP_FIRST = ("template", "took", "created", "exit")
 COLOURS = {"succeeded": "green", "failed": "red", "canceled": "yellow"}
 
 
@@ -54,7 +60,12 @@ def list_runs(
         more = {"hasMore": True, "nextCursor": page.next_cursor} if page.next_cursor else {}
         output.json_data(page.items, **more)
         return
-    output.table(COLUMNS, [_row(run) for run in page.items], colours=COLOURS)
+    if output.is_terminal(sys.stdout):
+        now_s = time.time()
+        rows = [_terminal_row(run, now_s) for run in page.items]
+        output.table(TERMINAL_COLUMNS, rows, colours=COLOURS, drop_first=DROP_FIRST)
+    else:
+        output.lines(COLUMNS, [_row(run) for run in page.items])
     if page.next_cursor:
         output.note(f"more: repeat with --cursor {page.next_cursor}")
     elif not page.items and cursor is None:
@@ -62,13 +73,40 @@ def list_runs(
 
 
 def _row(run: WorkspaceRun) -> list[object]:
-    took = f"{run['durationMs'] / 1000:.1f}s" if "durationMs" in run else None
     return [
         run["id"],
         run["status"],
         run.get("exitCode"),
         run.get("templateSlug"),
         run.get("createdAt"),
-        took,
+        _took(run),
         run.get("command"),
     ]
+
+
+def _terminal_row(run: WorkspaceRun, now_s: float) -> list[object]:
+    return [
+        run["id"],
+        run["status"],
+        run.get("exitCode"),
+        _took(run),
+        age(run.get("createdAt", ""), now_s),
+        run.get("templateSlug"),
+        run.get("command"),
+    ]
+
+
+def _took(run: WorkspaceRun) -> str | None:
+    return f"{run['durationMs'] / 1000:.1f}s" if "durationMs" in run else None
+
+
+def age(created_at: str, now_s: float) -> str:
+    """How long ago an ISO 8601 time was, in its largest unit; the text itself where it is no time."""
+    try:
+        seconds = now_s - datetime.fromisoformat(created_at).timestamp()
+    except ValueError:
+        return created_at
+    for unit, unit_s in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= unit_s:
+            return f"{seconds / unit_s:.0f}{unit} ago"
+    return "just now"

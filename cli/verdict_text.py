@@ -1,0 +1,131 @@
+"""Tells a verdict to a person: the word, what is proven, what is not, and what to do when it fails."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from cli import output
+from cli.terminal import one_line
+from evidence.verdict import COMPLETE, FAILED, OPEN_PREFIX, REDACTED, WITHHELD, Verdict
+
+COLOURS = {COMPLETE: "green", REDACTED: "yellow", WITHHELD: "yellow", OPEN_PREFIX: "yellow", FAILED: "red"}
+TEXT_CHARS_MAX = 96
+
+ANOTHER_COPY = (
+    "Fetch the proof from the server again. If that one verifies, this copy was altered on its way; if it "
+    "fails too, the server's record itself is in question. Keep both files."
+)
+RIGHT_PAIR = "Check that you were handed the proof you asked for, and that --run names it."
+RIGHT_POLICY = (
+    "Check that this is the policy of the server that made the proof. Take a policy from that server or "
+    "from someone you trust, never from whoever handed you the proof."
+)
+TWO_HISTORIES = (
+    "Keep this proof and what it contradicts: together they show that two histories were signed. Tell the "
+    "server's operator and its other users."
+)
+LATER = "Fetch the proof again once the run has ended. If it has, the end was taken out: ask where it went."
+WITNESSES = "Fetch the proof again: cosignatures may come later. If they never do, ask the server's operator."
+KEPT_BACK = (
+    "If whoever handed you the proof said that output is withheld, accept that with --allow-withheld. "
+    "If nobody said so, something was taken out."
+)
+CLOCKS = (
+    "Without --strict-time this is only a warning: a clock may have jumped. With it, treat the times as "
+    "unproven and ask the server's operator."
+)
+
+REMEDIES = {
+    "E_SIG_UNKNOWN_KEY": RIGHT_POLICY,
+    "E_KEY_RETIRED": RIGHT_POLICY,
+    "E_ORIGIN_MISMATCH": RIGHT_PAIR,
+    "E_RUN_MISMATCH": RIGHT_PAIR,
+    "E_NOT_FINAL": LATER,
+    "E_TRUNCATED": LATER,
+    "E_REDACTION_UNRECORDED": KEPT_BACK,
+    "E_FORK": TWO_HISTORIES,
+    "E_ROLLBACK": TWO_HISTORIES,
+    "E_INCLUSION": (
+        "Fetch the proof again: the global log may have covered it since. --allow-unlogged goes without."
+    ),
+    "E_WITNESS_QUORUM": WITNESSES,
+    "E_WITNESS_SIG": WITNESSES,
+    "E_TIME_BEFORE_ANCHOR": CLOCKS,
+    "E_TIME_AFTER_WITNESS": CLOCKS,
+    "E_EVIDENCE_DRIFT": (
+        "Do not rely on that evidence. Read it anew with crownest workspace-runs evidence, and compare; "
+        "if the sealed one differs from its own events, the server's record is in question."
+    ),
+}
+"""What to do for a code; every other one gets `ANOTHER_COPY`."""
+
+
+def remedy(verdict: Verdict) -> str | None:
+    """What to do next, or None when the proof was accepted."""
+    if verdict.ok:
+        return None
+    if verdict.verdict == OPEN_PREFIX:
+        return (
+            "The run may still go on. Fetch the proof again when it has ended, or accept the part that is "
+            "here with --allow-open."
+        )
+    return REMEDIES.get(verdict.code or "", ANOTHER_COPY)
+
+
+def show(verdict: Verdict, stream: TextIO) -> None:
+    """Print the whole verdict, one fact a line, to be read from top to bottom."""
+    word = output.paint(verdict.verdict, stream, colour=COLOURS.get(verdict.verdict), bold=True)
+    lines = [f"{word}  {_place(verdict)}".rstrip(), *_wrapped(verdict.message, "  ")]
+    if what := remedy(verdict):
+        lines += ["", output.paint("What to do", stream, bold=True), *_wrapped(what, "  ")]
+    lines += ["", *_facts(verdict, stream)]
+    for title, mark, colour, sentences in (
+        ("Proven", "+", "green", verdict.proven),
+        ("Not proven", "-", "yellow", verdict.not_proven),
+    ):
+        if sentences:
+            lines += ["", output.paint(title, stream, bold=True)]
+            for sentence in sentences:
+                first, *rest = _wrapped(sentence, "    ")
+                lines += [f"  {output.paint(mark, stream, colour=colour)} {first[4:]}", *rest]
+    stream.write("\n".join(lines) + "\n")
+    stream.flush()
+
+
+def _place(verdict: Verdict) -> str:
+    """The code, the event and the clause, so that they can be looked up."""
+    parts = [verdict.code] if verdict.code else []
+    if verdict.code and verdict.seq is not None:
+        parts.append(f"at event {verdict.seq}")
+    if verdict.clause:
+        parts.append(f"(PROOF {verdict.clause})")
+    return " ".join(parts)
+
+
+def _facts(verdict: Verdict, stream: TextIO) -> list[str]:
+    size = None if verdict.size is None else f"{verdict.size} events"
+    root = f", root {verdict.root}" if verdict.root else ""
+    facts = {
+        "of": verdict.stream,
+        "checkpoint": f"{size}{root}" if size else None,
+        "not before": verdict.not_before or "none",
+        "not after": verdict.not_after or "none",
+    }
+    return [
+        f"  {output.paint(f'{name:<11}', stream, dim=True)} {one_line(text)}"
+        for name, text in facts.items()
+        if text is not None
+    ]
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    """Wrap at words; text from the bundle cannot command the terminal."""
+    import textwrap
+
+    return textwrap.wrap(
+        one_line(text),
+        TEXT_CHARS_MAX,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+    )
