@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+import asyncio
 
+from evidence.verify import verify_bundle
+from fastapi import APIRouter
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+
+from api.bundles import write_bundle_file
+from api.queries import flag, json_response
 from api.services import principal_of, services_of
-from runs.refusal import not_found
+from evidence.canonical import encode
+from runs.refusal import Refusal, not_found
 
 router = APIRouter(prefix="/v1")
+WITHHOLDABLE = frozenset({"stdout", "stderr"})
+"""Only output can be held back: everything else is needed to fold the evidence again (P7)."""
 
 
 @router.get("/proof/policy")
@@ -27,3 +36,36 @@ async def get_checkpoint(request: Request, run_id: str) -> Response:
     if note is None:
         raise not_found("Workspace run", run_id)
     return PlainTextResponse(note)
+
+
+@router.get("/workspace-runs/{run_id}/proof/bundle")
+async def get_bundle(request: Request, run_id: str) -> Response:
+    """The proof bundle; `without=stdout,stderr` holds output back, `artifacts=true` adds contents."""
+    services, who = services_of(request), await principal_of(request)
+    await services.runs.get(who, run_id)
+    artifacts = flag(request, "artifacts")
+    if artifacts:
+        who.require("artifact:read")
+    without = frozenset(filter(None, request.query_params.get("without", "").split(",")))
+    if not without <= WITHHOLDABLE:
+        raise Refusal("invalid_request", "without may name stdout and stderr.", {"field": "without"})
+    path = await write_bundle_file(services, run_id, without=without, artifacts=artifacts)
+    return FileResponse(
+        path,
+        media_type="application/zip",
+        filename=f"{run_id}.proof.zip",
+        background=BackgroundTask(path.unlink, missing_ok=True),
+    )
+
+
+@router.post("/workspace-runs/{run_id}/verify")
+async def verify_run(request: Request, run_id: str) -> Response:
+    """`{verdict}`: the auditor's own code over the stored bytes. A convenience, no substitute for it."""
+    services, who = services_of(request), await principal_of(request)
+    await services.runs.get(who, run_id)
+    path = await write_bundle_file(services, run_id)
+    try:
+        verdict = await asyncio.to_thread(verify_bundle, path, services.policy, expected_run=run_id)
+    finally:
+        path.unlink(missing_ok=True)
+    return json_response(encode({"verdict": verdict.to_dict()}))
