@@ -35,7 +35,7 @@ COMMANDS = {
     "policy": Lazy("cli.policy:policy", "Print whose signatures the server's proofs carry.", PROOF),
     "smoke": Lazy("cli.smoke:smoke", "Prove a server's promises by using it.", PROOF),
     "serve": Lazy("cli.serve:serve", "Start a server on this machine.", SERVER),
-    "config": Lazy("cli.rebuild:config", "Print every setting and limit of the server.", SERVER),
+    "config": Lazy("cli.config:config", "Print every setting and limit of the server.", SERVER),
     "rebuild": Lazy("cli.rebuild:rebuild", "Fold all views anew from the log, or check them.", SERVER),
     "migrate": Lazy("cli.rebuild:migrate", "Bring a data folder to this version's schema.", SERVER),
     "login": Lazy("cli.login:login", "Store an API address and key for the other commands.", SETUP),

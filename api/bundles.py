@@ -1,0 +1,95 @@
+"""Writes a proof bundle from what is stored, into a temporary file of bounded size (PROOF P8)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from api.services import Services
+from eventstore.log import Head
+from evidence.bundle import BundleWriter, EntryChain
+from evidence.canonical import decode
+from evidence.checkpoint import parse_checkpoint
+from evidence.record import genesis
+from runs.refusal import Refusal, not_found
+
+COPY_BYTES = 1024 * 1024
+
+
+async def write_bundle_file(
+    services: Services, stream: str, *, without: frozenset[str] = frozenset(), artifacts: bool = False
+) -> Path:
+    """The bundle of a stream as it stands; the caller removes the file.
+
+    The checkpoint is taken first and says how many events belong in, so that events appended meanwhile
+    cannot make the bundle disagree with itself.
+    """
+    note = await services.store.checkpoint(stream)
+    head = await services.store.head(stream)
+    if note is None or head is None:
+        raise not_found("Stream", stream)
+    row = await services.store.get_view("evidence", stream)
+    evidence = row.doc if row is not None else None
+    contents = await _artifacts(services, evidence) if artifacts and evidence is not None else []
+    path = services.temporary_dir / f"bundle-{secrets.token_hex(8)}.zip"
+    try:
+        with path.open("xb", buffering=COPY_BYTES) as out:
+            await _write(services, _Parts(head, note, evidence, without, contents), out)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What goes into one bundle."""
+
+    head: Head
+    checkpoint: bytes
+    evidence: bytes | None
+    without: frozenset[str]
+    artifacts: Sequence[tuple[str, Path]]
+
+
+async def _write(services: Services, parts: _Parts, out: BinaryIO) -> None:
+    head = parts.head
+    text = parts.checkpoint.decode().split("\n\n", 1)[0]
+    size = parse_checkpoint(text + "\n").size
+    writer = BundleWriter(out, checkpoint=parts.checkpoint, anchor=head.anchor_note, evidence=parts.evidence)
+    chain = EntryChain(head.stream, genesis(head.stream, head.anchor_note))
+    async for event in services.store.entries(head.stream, up_to_seq=size):
+        writer.event(chain.add(event, withhold=event.type in parts.without))
+        _within_limit(services, out)
+    for artifact_id, path in parts.artifacts:
+        writer.artifact(artifact_id, _chunks(path))
+        _within_limit(services, out)
+    writer.close()
+
+
+def _within_limit(services: Services, out: BinaryIO) -> None:
+    if out.tell() > services.limits.bundle_bytes_max:
+        raise Refusal(
+            "file_too_large",
+            f"The bundle is larger than {services.limits.bundle_bytes_max} bytes. Leave the artifacts out.",
+        )
+
+
+async def _artifacts(services: Services, evidence: bytes) -> list[tuple[str, Path]]:
+    """Contents that are still kept; a deleted one stays out and the verdict says so."""
+    found: list[tuple[str, Path]] = []
+    artifacts: list[dict[str, Any]] = decode(evidence)["artifacts"]
+    for artifact in artifacts:
+        row = await services.store.get_view("artifacts", artifact["id"])
+        if row is not None and row.status == "stored":
+            found.append((row.id, services.blob_path(artifact["sha256"])))
+    return found
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as content:
+        while chunk := content.read(COPY_BYTES):
+            yield chunk
