@@ -126,7 +126,7 @@ def table(
     from rich.text import Text
 
     cells = [["" if value is None else _cell(value) for value in row] for row in rows]
-    console = Console(no_color=not uses_colour(sys.stdout), highlight=False)
+    console = Console(color_system="auto" if uses_colour(sys.stdout) else None, highlight=False)
     widths = [max(map(len, (column, *(row[i] for row in cells)))) for i, column in enumerate(columns)]
     kept = _fitting(columns, widths, console.width, drop_first)
     room = console.width - sum(widths[index] + COLUMN_GAP_CHARS for index in kept[:-1])

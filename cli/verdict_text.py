@@ -79,9 +79,10 @@ def show(verdict: Verdict, stream: TextIO) -> None:
     if what := remedy(verdict):
         lines += ["", output.paint("What to do", stream, bold=True), *_wrapped(what, "  ")]
     lines += ["", *_facts(verdict, stream)]
+    fancy = output.is_terminal(stream) and (stream.encoding or "").lower() in {"utf-8", "utf8"}
     for title, mark, colour, sentences in (
-        ("Proven", "+", "green", verdict.proven),
-        ("Not proven", "-", "yellow", verdict.not_proven),
+        ("Proven", "\N{CHECK MARK}" if fancy else "+", "green", verdict.proven),
+        ("Not proven", "\N{BULLET}" if fancy else "-", "yellow", verdict.not_proven),
     ):
         if sentences:
             lines += ["", output.paint(title, stream, bold=True)]
@@ -106,7 +107,7 @@ def _facts(verdict: Verdict, stream: TextIO) -> list[str]:
     size = None if verdict.size is None else f"{verdict.size} events"
     root = f", root {verdict.root}" if verdict.root else ""
     facts = {
-        "of": verdict.stream,
+        "run" if (verdict.stream or "").startswith("wsr_") else "stream": verdict.stream,
         "checkpoint": f"{size}{root}" if size else None,
         "not before": verdict.not_before or "none",
         "not after": verdict.not_after or "none",
