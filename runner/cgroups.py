@@ -70,15 +70,19 @@ class Cgroups:
     kill: Path | None = None
     """A version 2 hierarchy, which ends a group in one step; perhaps without any controller."""
 
+    def folders(self, name: str) -> tuple[Path, ...]:
+        """The folders that a group of this name has, or would have."""
+        parents = dict.fromkeys(path for path in (self.memory, self.pids, self.kill) if path)
+        return tuple(parent / name for parent in parents)
+
     def create(self, name: str, *, memory_bytes: int, processes: int) -> Cgroup | None:
         """Groups with these limits for one sandbox, None where the machine has none for us.
 
         Raises OSError when a group that was possible at start is not any more.
         """
-        parents = dict.fromkeys(path for path in (self.memory, self.pids, self.kill) if path)
-        if not parents:
+        group = Cgroup(self.folders(name))
+        if not group.folders:
             return None
-        group = Cgroup(tuple(parent / name for parent in parents))
         try:
             for folder in group.folders:
                 folder.mkdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +26,12 @@ def fresh_identity(*, euid: int | None = None, proc: Path = Path("/proc/self")) 
         return Identity(None, exclusive=False)
     for uids in (EXCLUSIVE_UIDS, SMALL_UIDS):
         if _mapped(uids, proc / "uid_map") and _mapped(uids, proc / "gid_map"):
-            return Identity(secrets.choice(uids), exclusive=uids is EXCLUSIVE_UIDS)
+            return Identity(_drawn(uids), exclusive=uids is EXCLUSIVE_UIDS)
     raise PermissionError("Root has no unprivileged user to run commands as here; start as a normal user.")
+
+
+def _drawn(uids: range) -> int:
+    return uids[int.from_bytes(os.urandom(8), "big") % len(uids)]
 
 
 def _mapped(uids: range, id_map: Path) -> bool:

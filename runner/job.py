@@ -58,7 +58,7 @@ class Job:
     run_id: str
     command_id: str
     sandbox_id: str
-    archive: Path
+    archive: Path | None
     archive_sha256: str
     command: str
     template: str

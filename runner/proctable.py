@@ -12,6 +12,7 @@ from pathlib import Path
 
 _PROC = Path("/proc")
 _PAUSE_S = 0.002
+_DEAD = ("Z", "X")
 END_ROUNDS_MAX = 2_500
 """After about five seconds of rounds a process that does not die hangs in the kernel: report it instead."""
 
@@ -47,9 +48,12 @@ def _signal(pid: int, number: signal.Signals) -> None:
 
 
 def start_ticks(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot; with the pid it names a process for good."""
+    """When the process started, in clock ticks since boot: with the pid it names a process for good.
+
+    None for one that is not there, or dead and only waits for its parent.
+    """
     fields = _stat_fields(pid)
-    return int(fields[19]) if fields else None
+    return int(fields[19]) if fields and fields[0] not in _DEAD else None
 
 
 def descendants(pid: int) -> list[int]:
@@ -57,7 +61,7 @@ def descendants(pid: int) -> list[int]:
     children: defaultdict[int, list[int]] = defaultdict(list)
     for other in _pids():
         fields = _stat_fields(other)
-        if fields and fields[0] != "Z":
+        if fields and fields[0] not in _DEAD:
             children[int(fields[1])].append(other)
     found = list(children[pid])
     for parent in found:  # grows while it is walked: breadth first
@@ -73,7 +77,7 @@ def marked(marker: str) -> list[int]:
 
 def of_user(uid: int) -> list[int]:
     """Processes that run as this user; zombies, which only wait for their parent, left out."""
-    return [pid for pid in _pids() if _owner(pid) == uid and (_stat_fields(pid) or ["Z"])[0] != "Z"]
+    return [pid for pid in _pids() if _owner(pid) == uid and (_stat_fields(pid) or _DEAD)[0] not in _DEAD]
 
 
 def tasks_of_user(uid: int) -> int:

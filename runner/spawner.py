@@ -49,7 +49,7 @@ class Spawner:
     async def reachable(self, folder: Path) -> Path:
         """A path to the folder that any user can walk, valid for processes started here; OSError if none.
 
-        Only root asks for it. The folder itself must be readable for others, as interpreters are.
+        Only root asks for it, and only bubblewrap's own view has it: what a sandbox sees is bound from it.
         """
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._bind, folder)
 

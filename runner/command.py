@@ -1,0 +1,120 @@
+"""Runs the one command of a job in a sandbox to its end: exit, timeout, cancel, or a log that is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from runner.capture import Capture, OutputPipes
+from runner.job import CancelSignal, Emit
+from runner.limits import RunnerLimits
+from runner.link import SandboxGone
+from runner.sandbox import Sandbox
+
+KILLED_EXIT_CODE = 137
+
+
+class SandboxDestroyed(Exception):
+    """Somebody ended the sandbox while a run used it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the command ended: exactly one of the first three is meant."""
+
+    exit_code: int | None
+    timed_out: bool
+    canceled: bool
+    duration_ms: int
+    dropped_bytes: Mapping[str, int]
+
+    def fields(self) -> dict[str, object]:
+        """The one of `exitCode`, `timedOut`, `canceled` that the `collecting` event carries."""
+        if self.canceled:
+            return {"canceled": True}
+        return {"timedOut": True} if self.timed_out else {"exitCode": self.exit_code}
+
+
+class RunningCommand:
+    """A command with its output captured; made and awaited in one place, `run_command`."""
+
+    def __init__(self, sandbox: Sandbox, emit: Emit, limits: RunnerLimits) -> None:
+        self._sandbox = sandbox
+        self._limits = limits
+        self._pipes = OutputPipes()
+        self._capture = Capture(
+            self._pipes.read_fds,
+            emit,
+            output_bytes_max=limits.output_bytes_max,
+            chunk_bytes_max=limits.output_chunk_bytes_max,
+            window_ms=limits.output_window_ms,
+        )
+        self._tasks: list[asyncio.Task[object]] = []
+
+    async def run(
+        self, command: str, environment: Mapping[str, str], timeout_ms: int, cancel: CancelSignal
+    ) -> Ending:
+        """Start it, and wait for its end or make it end."""
+        began = time.monotonic()
+        self._sandbox.start(command, environment, *self._pipes.write_fds)
+        self._pipes.close_write_ends()
+        ended = asyncio.create_task(self._sandbox.ended())
+        pump = asyncio.create_task(self._capture.pump())
+        canceled = asyncio.create_task(_wait(cancel))
+        self._tasks += [ended, pump, canceled]
+        await asyncio.wait(
+            (ended, pump, canceled), timeout=timeout_ms / 1000, return_when=asyncio.FIRST_COMPLETED
+        )
+        by_itself, was_canceled = ended.done(), canceled.done()
+        if not by_itself:
+            await self._stop(ended, pump)
+        exit_code = self._exit_code(ended) if by_itself else None
+        duration_ms = int((time.monotonic() - began) * 1000)
+        self._capture.finish()
+        await pump
+        return Ending(
+            exit_code=exit_code,
+            timed_out=not by_itself and not was_canceled,
+            canceled=not by_itself and was_canceled,
+            duration_ms=duration_ms,
+            dropped_bytes=self._capture.dropped_bytes,
+        )
+
+    async def close(self) -> None:
+        """Leave no task and no descriptor behind; a command that still runs ends with its sandbox."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._pipes.close()
+
+    async def _stop(self, ended: asyncio.Task[int], pump: asyncio.Task[None]) -> None:
+        """SIGTERM, a moment to tidy up, then SIGKILL for everything; at once when output cannot be kept."""
+        if not pump.done():
+            self._sandbox.terminate()
+            await asyncio.wait(
+                (ended, pump),
+                timeout=self._limits.terminate_grace_ms / 1000,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        if not ended.done():
+            self._sandbox.kill()
+            await asyncio.wait((ended,), timeout=self._limits.stop_timeout_ms / 1000)
+        if not ended.done():  # it hangs in the kernel; the sandbox cannot be used again
+            await self._sandbox.destroy()
+        if pump.done():
+            await pump
+
+    def _exit_code(self, ended: asyncio.Task[int]) -> int:
+        """The code; of a command that was killed together with its holder, that of SIGKILL."""
+        try:
+            return ended.result()
+        except SandboxGone as gone:
+            if self._sandbox.destroyed:
+                raise SandboxDestroyed("The sandbox was destroyed while the command ran.") from gone
+            return KILLED_EXIT_CODE
+
+
+async def _wait(cancel: CancelSignal) -> None:
+    await cancel.wait()

@@ -1,0 +1,133 @@
+"""Every live sandbox of this runner: who uses it, how long a kept one stays, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from runner.link import SandboxUnavailable
+from runner.provider import Provider
+from runner.sandbox import Sandbox
+from runner.templates import Template
+
+OnExpired = Callable[[str], Awaitable[None]]
+"""Told the id of a kept sandbox that was ended because its time was over."""
+
+
+class SandboxConflict(Exception):
+    """The sandbox asked for is in use, destroyed, expired or was never here (`sandbox_conflict`)."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    sandbox: Sandbox
+    template: Template
+    busy: bool = True
+    expires_at_ms: int = 0
+    timer: asyncio.TimerHandle | None = None
+
+
+class Registry:
+    """Sandboxes by id. A sandbox serves one run at a time."""
+
+    def __init__(
+        self, provider: Provider, *, ttl_ms: int, now_ms: Callable[[], int], on_expired: OnExpired | None
+    ) -> None:
+        self._provider = provider
+        self._ttl_ms = ttl_ms
+        self._now_ms = now_ms
+        self._on_expired = on_expired
+        self._entries: dict[str, _Entry] = {}
+        self._booting: set[str] = set()
+        self._expiring: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"Registry(busy={self.busy()}, kept={self.kept()})"
+
+    def busy(self) -> list[str]:
+        """Ids of sandboxes that a run uses."""
+        return [sandbox_id for sandbox_id, entry in self._entries.items() if entry.busy]
+
+    def kept(self) -> dict[str, int]:
+        """Ids of kept sandboxes, with the time at which each is ended."""
+        return {name: entry.expires_at_ms for name, entry in self._entries.items() if not entry.busy}
+
+    @property
+    def closed(self) -> bool:
+        """True once the runner is being closed."""
+        return self._closed
+
+    async def boot(self, sandbox_id: str, template: Template) -> Sandbox:
+        """A new sandbox, in use; raises `SandboxUnavailable`, or `SandboxConflict` for an id that lives."""
+        if sandbox_id in self._entries or sandbox_id in self._booting:
+            raise SandboxConflict(f"Sandbox {sandbox_id} exists already.")
+        if self._closed:
+            raise SandboxUnavailable("The server is being stopped.")
+        if template.missing:
+            raise SandboxUnavailable(f"The template {template.slug} cannot run here: {template.missing}.")
+        self._booting.add(sandbox_id)
+        try:
+            interpreters = [tool.interpreter for tool in template.tools]
+            sandbox = await self._provider.boot(sandbox_id, interpreters, template.search_path)
+        finally:
+            self._booting.discard(sandbox_id)
+        self._entries[sandbox_id] = _Entry(sandbox, template)
+        if self._closed:
+            await self.destroy(sandbox_id)
+            raise SandboxUnavailable("The server is being stopped.")
+        return sandbox
+
+    def take(self, sandbox_id: str) -> tuple[Sandbox, Template]:
+        """A kept sandbox for one more run, in use until `keep` or `destroy`; raises `SandboxConflict`."""
+        entry = self._entries.get(sandbox_id)
+        if entry is None or entry.sandbox.gone:
+            raise SandboxConflict(
+                f"Sandbox {sandbox_id} is not here: it was destroyed or has expired. "
+                "Run without it, or keep a new one."
+            )
+        if entry.busy:
+            raise SandboxConflict(
+                f"Sandbox {sandbox_id} is in use by another run. Wait for its end, or run without it."
+            )
+        entry.busy = True
+        if entry.timer:
+            entry.timer.cancel()
+        return entry.sandbox, entry.template
+
+    def keep(self, sandbox_id: str) -> int:
+        """The run is over and the sandbox stays: the time at which it will be ended."""
+        entry = self._entries[sandbox_id]
+        entry.busy = False
+        entry.expires_at_ms = self._now_ms() + self._ttl_ms
+        loop = asyncio.get_running_loop()
+        entry.timer = loop.call_later(self._ttl_ms / 1000, self._expire, sandbox_id)
+        return entry.expires_at_ms
+
+    async def destroy(self, sandbox_id: str) -> bool | None:
+        """End a sandbox, in use or not: whether all of it could be removed, None when it is not here."""
+        entry = self._entries.get(sandbox_id)
+        if entry is None:
+            return None
+        if entry.timer:
+            entry.timer.cancel()
+        removed = await entry.sandbox.destroy()
+        self._entries.pop(sandbox_id, None)
+        return removed
+
+    async def close(self) -> None:
+        """End every sandbox, and take no new one."""
+        self._closed = True
+        await asyncio.gather(*(self.destroy(sandbox_id) for sandbox_id in tuple(self._entries)))
+        await asyncio.gather(*self._expiring)
+
+    def _expire(self, sandbox_id: str) -> None:
+        task = asyncio.ensure_future(self._expired(sandbox_id))
+        self._expiring.add(task)
+        task.add_done_callback(self._expiring.discard)
+
+    async def _expired(self, sandbox_id: str) -> None:
+        await self.destroy(sandbox_id)
+        if self._on_expired:
+            await self._on_expired(sandbox_id)
