@@ -50,7 +50,8 @@ def list_runs(
 ) -> None:
     """List Workspace Runs, newest first.
 
-    Prints one page. Where its output is piped, columns are separated by tabs and never cut.
+    Prints one page. Where its output is piped, columns are separated by tabs and never cut. With
+    --json, a page that is not the last has "nextCursor" beside "data".
     """
     with session() as client:
         page = client.list_runs(

@@ -309,7 +309,7 @@ def _checked_api_url(api_url: str) -> str:
         url = httpx2.URL(trimmed)
     except (httpx2.InvalidURL, ValueError) as exc:
         raise ClientError("invalid_address", f"{api_url!r} is not an address: {exc}") from exc
-    if url.scheme not in DEFAULT_PORTS or not url.host or url.query or url.fragment:
+    if url.scheme not in DEFAULT_PORTS or not url.host or url.query or url.fragment or url.userinfo:
         raise ClientError(
             "invalid_address", f"{api_url!r} is not an API address: write it like http://127.0.0.1:8787."
         )

@@ -417,7 +417,9 @@ def test_an_id_cannot_leave_its_place_in_the_path(
     assert server.requests == []
 
 
-@pytest.mark.parametrize("url", ["", "127.0.0.1:8787", "ftp://x", "http://", "http://x/?a=b", "http://[::1"])
+@pytest.mark.parametrize(
+    "url", ["", "127.0.0.1:8787", "ftp://x", "http://", "http://x/?a=b", "http://u:p@x", "http://[::1"]
+)
 def test_an_address_that_is_none_is_refused_before_anything_is_sent(url: str) -> None:
     """The message shows how to write one."""
     with pytest.raises(ClientError, match="is not an"):

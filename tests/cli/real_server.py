@@ -1,0 +1,89 @@
+"""A real `crownest serve` for end-to-end tests: a process of its own on loopback, with its own folders."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli import config_file
+from tests.cli.cli_runner import CROWNEST
+
+START_S_MAX = 60
+STOP_S_MAX = 30
+
+
+@dataclass(frozen=True)
+class RealServer:
+    """Where it listens, and the key that its first start made."""
+
+    url: str
+    key: str
+    folder: Path
+
+    def env(self, url: str | None = None) -> dict[str, str]:
+        """The environment of a command against this server, or against a proxy in front of it."""
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "CROWNEST_API_URL": url or self.url,
+            "CROWNEST_API_KEY": self.key,
+        }
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[RealServer]:
+    """Start it with the process provider and without a rate limit; stop it and see that it goes."""
+    config = folder / "config.json"
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "CROWNEST_CONFIG_PATH": str(config),
+        "CROWNEST_PROVIDER": "process",
+        "CROWNEST_RATE_LIMIT_PER_MINUTE": "0",
+        "CROWNEST_API__RATE_LIMIT_PER_MINUTE": "0",
+    }
+    with (folder / "server.err").open("wb") as err:
+        process = subprocess.Popen(
+            [CROWNEST, "serve", "--port", "0", "--data", str(folder / "data")],
+            env=env, stdout=subprocess.PIPE, stderr=err, cwd=folder,
+        )  # fmt: skip
+    watchdog = threading.Timer(START_S_MAX, process.kill)
+    watchdog.start()
+    try:
+        url = _wait_for_address(process, folder)
+        watchdog.cancel()
+        stored = config_file.read({"CROWNEST_CONFIG_PATH": str(config)})
+        assert stored.api_url == url
+        assert stored.credential
+        yield RealServer(url, stored.credential, folder)
+    finally:
+        watchdog.cancel()
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(STOP_S_MAX)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        finally:
+            if process.stdout:
+                process.stdout.close()
+
+
+def _wait_for_address(process: subprocess.Popen[bytes], folder: Path) -> str:
+    """The address from the first lines; all of them are read, so that the config file is written."""
+    assert process.stdout is not None
+    url = ""
+    for line in process.stdout:
+        if found := re.search(rb"http://[\d.]+:\d+", line):
+            url = url or found[0].decode()
+        if line.startswith(b"stop"):
+            return url
+    raise AssertionError((folder / "server.err").read_text())
