@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+STDOUT = Path("-")
+DEVICES = {("/", "dev"), ("/", "proc")}
+"""Where names stand for streams that somebody else has opened: replacing would cut them off."""
 
 
 @contextmanager
 def replacing(target: Path) -> Generator[BinaryIO]:
     """A file to write that takes `target`'s place when the block succeeds, and vanishes when it fails.
 
-    What is no regular file (`/dev/stdout`, a named pipe) is written to directly. A reader never sees
-    half a file, and an old file survives a failed download.
+    `-` is stdout. What is no file of its own (`/dev/stdout`, a named pipe) is written to directly.
+    A reader never sees half a file, and an old file survives a failed download.
     """
-    if target.exists() and not target.is_file():
-        with target.open("wb") as out:
+    if target == STDOUT:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    if target.parts[:2] in DEVICES or (target.exists() and not target.is_file()):
+        with target.open("ab") as out:
             yield out
         return
     final = target.resolve()  # through a symlink, which stays

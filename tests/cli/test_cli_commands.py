@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
 from tests.cli.cli_runner import Shell
 from tests.cli.recording_server import (
+    DROP,
     RUN_ID,
     UPLOAD_ID,
     RecordingServer,
@@ -355,3 +358,64 @@ def test_a_broken_config_file_is_named_with_the_way_out(lonely_shell: Shell, con
     assert "crownest login" in result.err
     assert lonely_shell("login", "--api-url", "http://127.0.0.1:9", "--api-key", "k").status == 0
     assert "Nothing answers" in lonely_shell("workspace-runs", "list").err
+
+
+@pytest.mark.parametrize("target", ["-", "/dev/stdout"])
+def test_results_can_be_piped_instead_of_written(shell: Shell, server: RecordingServer, target: str) -> None:
+    """And what stood in a redirected file before stays there: nothing is replaced."""
+    result = shell.process("workspace-runs", "proof", RUN_ID, "--output", target)
+    assert (result.status, result.out) == (0, b"PK-bundle")
+    log = Path(shell.env["HOME"], "log")
+    log.write_bytes(b"before\n")
+    with log.open("ab") as out:
+        shell.popen(["workspace-runs", "proof", RUN_ID, "--output", target], stdout=out).wait(60)
+    assert log.read_bytes() == b"before\nPK-bundle"
+
+
+def test_ctrl_c_in_logs_says_where_to_go_on(shell: Shell, server: RecordingServer) -> None:
+    """Following is not owning."""
+    release = threading.Event()
+    server.streams(sse(event(12, "stdout", data="tick\n"), lambda: release.wait(30)))
+    process = shell.popen(["workspace-runs", "logs", RUN_ID, "--after-seq", "3"], stdout=-1, stderr=-1)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"tick\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    release.set()
+    assert process.returncode == 130
+    assert f"crownest workspace-runs logs {RUN_ID} --after-seq 12" in err.decode()
+
+
+def test_logs_that_break_for_good_say_where_to_go_on(
+    shell: Shell, server: RecordingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the ladder: status 1, the last event, the command to resume."""
+    monkeypatch.setattr("client.follow.RECONNECT_DELAYS_MS", (0, 0))
+    server.streams(sse(event(4, "stdout", data="x"), DROP), sse(DROP))
+    result = shell("workspace-runs", "logs", RUN_ID, "--json")
+    assert result.status == 1
+    error = result.error
+    assert (error["code"], error["details"]["reason"], error["retryable"]) == (
+        "runtime_error", "stream_interrupted", True,
+    )  # fmt: skip
+    assert error["details"]["lastSeq"] == 4
+    assert f"logs {RUN_ID} --after-seq 4" in error["remediation"]
+
+
+def test_output_that_cannot_be_decoded_is_an_error(shell: Shell, server: RecordingServer) -> None:
+    """Never other bytes than were recorded."""
+    server.streams(sse(event(1, "stdout", data="x", dataBase64="!!"), terminal(2)))
+    result = shell("workspace-runs", "logs", RUN_ID)
+    assert (result.status, result.out) == (1, b"")
+    assert "base64" in result.err
+
+
+def test_policy_is_written_to_a_file_when_asked(shell: Shell, tmp_path: Path) -> None:
+    """Unlike a redirection, a failure leaves no empty file."""
+    target = tmp_path / "trust.policy"
+    assert shell("policy", "--output", str(target)).status == 0
+    assert target.read_bytes() == b"log k\nquorum none\n"
+    shell.env["CROWNEST_API_URL"] = "http://127.0.0.1:9"
+    other = tmp_path / "other.policy"
+    assert shell("policy", "--output", str(other)).status == 1
+    assert not other.exists()
