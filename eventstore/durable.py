@@ -1,0 +1,30 @@
+"""Owns the durability of names: a new file or folder survives a power cut once its parent is fsynced."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+PRIVATE_DIRECTORY = 0o700
+
+
+def fsync_directory(directory: Path) -> None:
+    """Make the names in `directory` durable (20 of 20 files were lost without it, DESIGN §3)."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_directory(directory: Path) -> None:
+    """Create `directory` and what is missing above it, readable by its owner alone, and durably.
+
+    A folder that is already there is left as it is.
+    """
+    if directory.is_dir():
+        return
+    make_directory(directory.parent)
+    directory.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
+    # Also when another thread was faster: its fsync may not have happened yet.
+    fsync_directory(directory.parent)

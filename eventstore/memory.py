@@ -1,0 +1,335 @@
+"""Owns the log in memory: the public fake, with the same append path and the same promises but durability.
+
+It belongs to one event loop, and an append is one synchronous step in it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from eventstore.appending import Appender, StoredClaim, answered_before, refuse_oversized
+from eventstore.framing import join_frames, shown_payload
+from eventstore.log import (
+    INTERNAL_TYPES,
+    Answer,
+    Append,
+    Appended,
+    Chunk,
+    Framing,
+    Head,
+    LogLimits,
+    Projector,
+    Record,
+    StorageUnavailable,
+    StoredEvent,
+)
+from eventstore.sealing import Sealed, StreamHead
+from eventstore.views import VIEWS, ViewQuery, ViewRow
+from eventstore.wakeups import Wakeups
+from evidence.note import Signer
+
+T = TypeVar("T")
+
+_CLOSED = "the log is closed: open a new one"
+
+
+@dataclass(slots=True)
+class _Stream:
+    """One stream as it is kept: all rows, all subtree roots, the checkpoints by size."""
+
+    head: StreamHead
+    events: list[StoredEvent] = field(default_factory=list[StoredEvent])
+    roots: list[bytes] = field(default_factory=list[bytes])
+    checkpoints: dict[int, bytes] = field(default_factory=dict[int, bytes])
+
+    def cut(self, events: int, roots: int) -> None:
+        """Back to so many rows and roots."""
+        del self.events[events:]
+        del self.roots[roots:]
+
+
+@dataclass(slots=True)
+class _State:
+    """Everything that a transaction can change."""
+
+    streams: dict[str, _Stream] = field(default_factory=dict[str, _Stream])
+    claims: dict[str, StoredClaim] = field(default_factory=dict[str, StoredClaim])
+    records: dict[tuple[str, str], Record] = field(default_factory=dict[tuple[str, str], Record])
+    views: dict[str, dict[str, ViewRow]] = field(
+        default_factory=lambda: {view: dict[str, ViewRow]() for view in VIEWS}
+    )
+
+
+class _Transaction:
+    """`eventstore.appending.Transaction` that changes the state at once and can undo every change."""
+
+    def __init__(self, state: _State) -> None:
+        self._state = state
+        self._undo: list[Callable[[], object]] = []
+        self.views = _Views(state, self)
+
+    def undo(self) -> bool:
+        """Take every change back, the last one first; tell whether there was any."""
+        changed = bool(self._undo)
+        while self._undo:
+            self._undo.pop()()
+        return changed
+
+    def set(self, mapping: MutableMapping[Any, Any], key: object, value: object) -> None:
+        """Set, or with None remove, one entry."""
+        before = mapping.get(key)
+        _set(mapping, key, value)
+        self._undo.append(lambda: _set(mapping, key, before))
+
+    def head(self, stream: str) -> StreamHead | None:
+        """The stream's end, or None if it is unknown."""
+        found = self._state.streams.get(stream)
+        return found.head if found else None
+
+    def add(self, sealed: Sealed) -> None:
+        """Add the rows, the subtree roots and the new head; the first events create the stream."""
+        name = sealed.head.stream
+        found = self._state.streams.get(name)
+        if found is None:
+            found = _Stream(sealed.head)
+            self.set(self._state.streams, name, found)
+        events, roots = len(found.events), len(found.roots)
+        self._undo.append(partial(found.cut, events, roots))
+        found.events += sealed.events
+        found.roots += [root for _, root in sealed.subtree_roots]
+        self.set_fence(sealed.head)
+
+    def set_fence(self, head: StreamHead) -> None:
+        """Replace the head."""
+        found = self._state.streams[head.stream]
+        before = found.head
+        self._undo.append(lambda: setattr(found, "head", before))
+        found.head = head
+
+    def claimed(self, key: str) -> StoredClaim | None:
+        """What is stored under the idempotency key, expired or not."""
+        return self._state.claims.get(key)
+
+    def put_claim(self, key: str, claim: StoredClaim, now_ms: int) -> None:
+        """Store under the key, replacing an expired one; take all other expired ones away."""
+        for other, stored in list(self._state.claims.items()):
+            if stored.expires_at_ms <= now_ms:
+                self.set(self._state.claims, other, None)
+        self.set(self._state.claims, key, claim)
+
+    def put_record(self, record: Record) -> None:
+        """Insert or replace a record."""
+        self.set(self._state.records, (record.kind, record.id), record)
+
+    def put_checkpoint(self, stream: str, size: int, note: bytes) -> None:
+        """Keep the signed checkpoint of this size."""
+        self.set(self._state.streams[stream].checkpoints, size, note)
+
+    def checkpoint(self, stream: str, size: int) -> bytes | None:
+        """The signed checkpoint kept for this size."""
+        return self._state.streams[stream].checkpoints.get(size)
+
+
+class _Views:
+    """`eventstore.log.ViewWriter` inside a transaction."""
+
+    def __init__(self, state: _State, tx: _Transaction) -> None:
+        self._state = state
+        self._tx = tx
+
+    def get(self, view: str, row_id: str) -> ViewRow | None:
+        """The row, or None."""
+        return self._state.views[view].get(row_id)
+
+    def put(self, view: str, row: ViewRow) -> None:
+        """Insert or replace the row with this id."""
+        self._tx.set(self._state.views[view], row.id, row)
+
+    def delete(self, view: str, row_id: str) -> None:
+        """Remove the row if it is there."""
+        self._tx.set(self._state.views[view], row_id, None)
+
+    def payloads(self, stream: str) -> Iterator[bytes | None]:
+        """The stream's payloads from seq 1, those of this transaction included."""
+        found = self._state.streams.get(stream)
+        return (event.payload for event in (found.events if found else ()))
+
+
+class MemoryLog:
+    """`EventLog` and `Views` in memory, for tests and trials: gone when the process ends."""
+
+    def __init__(
+        self,
+        *,
+        signer: Signer,
+        projector: Projector,
+        clock_ms: Callable[[], int],
+        anchor: Callable[[], bytes] = bytes,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+        limits: LogLimits | None = None,
+    ) -> None:
+        self._limits = limits or LogLimits()
+        self._appender = Appender(clock_ms, signer, projector, anchor, random_bytes, self._limits)
+        self._state = _State()
+        self._wakeups = Wakeups(self._limits.heads_cached_max)
+        self._counts = dict.fromkeys(("appends", "events", "commits", "rollbacks", "refused", "replayed"), 0)
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"MemoryLog(streams={len(self._state.streams)}, {self._wakeups!r})"
+
+    async def aclose(self) -> None:
+        """Wake all waiters and refuse what comes later."""
+        self._closed = True
+        self._wakeups.close()
+
+    async def append(self, request: Append) -> Appended:
+        """Add the events and make them visible, or refuse with a `LogError` and change nothing."""
+        refuse_oversized(request, self._limits)
+        done = self._atomically(lambda tx: self._appender.append(tx, request))
+        self._counts["replayed" if done.replayed else "appends"] += 1
+        if request.events and not done.replayed:
+            self._counts["events"] += len(request.events)
+            self._wakeups.grown(done.stream, done.last_seq)
+        return done
+
+    async def stored_answer(self, key: str, fingerprint: str) -> Answer | None:
+        """The answer stored under this idempotency key, None if there is none (or it has expired)."""
+        stored = self._open_state().claims.get(key)
+        earlier = answered_before(stored, fingerprint, self._appender.clock_ms())
+        return earlier.answer if earlier else None
+
+    async def head(self, stream: str) -> Head | None:
+        """Where the stream stands, or None if it is unknown."""
+        found = self._open_state().streams.get(stream)
+        return found.head.public() if found else None
+
+    async def read(
+        self, stream: str, after_seq: int = 0, limit: int = 100, *, public: bool = True
+    ) -> list[StoredEvent]:
+        """Up to `limit` events with seq > `after_seq` in order; `public` leaves internal ones out."""
+        events = self._events(stream)[max(after_seq, 0) :]
+        return [event for event in events if not (public and event.type in INTERNAL_TYPES)][:limit]
+
+    async def read_framed(
+        self, stream: str, after_seq: int, framing: Framing, limit: int | None = None
+    ) -> Chunk | None:
+        """The next public events as joined frames (bounded bytes, at most `limit`), None at the end."""
+        page: list[StoredEvent] = []
+        size_bytes = 0
+        for event in self._events(stream)[max(after_seq, 0) :]:
+            if event.type in INTERNAL_TYPES:
+                continue
+            size_bytes += len(shown_payload(event))
+            if page and (size_bytes > self._limits.chunk_bytes or len(page) == limit):
+                break
+            page.append(event)
+        if not page:
+            return None
+        return Chunk(join_frames(framing, page), len(page), page[-1].seq, page[-1].type)
+
+    async def entries(
+        self, stream: str, after_seq: int = 0, up_to_seq: int | None = None
+    ) -> AsyncIterator[StoredEvent]:
+        """Every event after `after_seq`, internal ones included."""
+        for event in self._events(stream)[max(after_seq, 0) : up_to_seq]:
+            yield event
+
+    async def subtree_roots(self, stream: str) -> list[bytes]:
+        """The roots of the stream's full 256-leaf subtrees, in order (P2.2)."""
+        found = self._open_state().streams.get(stream)
+        return list(found.roots) if found else []
+
+    async def checkpoint(self, stream: str) -> bytes | None:
+        """The signed run checkpoint at the present size (P4.3), memoised; None if unknown."""
+        return self._atomically(lambda tx: self._appender.checkpoint(tx, stream))
+
+    async def streams(self, prefix: str, after: str = "", limit: int = 500) -> list[str]:
+        """Stream ids that start with `prefix`, in id order, greater than `after`."""
+        names = self._open_state().streams
+        return sorted(name for name in names if name.startswith(prefix) and name > after)[:limit]
+
+    async def wait_for_append(self, stream: str, after_seq: int, timeout_s: float) -> bool:
+        """Return once the stream may hold more than `after_seq`; False when the time ran out."""
+        return await self._wakeups.wait(stream, after_seq, timeout_s, self._size)
+
+    async def put_record(self, record: Record) -> None:
+        """Store or replace a record."""
+        self._atomically(lambda tx: tx.put_record(record))
+
+    async def delete_record(self, kind: str, record_id: str) -> None:
+        """Remove the record if it is there."""
+        self._open_state().records.pop((kind, record_id), None)
+
+    async def get_record(self, kind: str, record_id: str) -> Record | None:
+        """The record, expired or not, or None."""
+        return self._open_state().records.get((kind, record_id))
+
+    async def expired_records(self, kind: str, now_ms: int, limit: int = 100) -> list[Record]:
+        """Records of this kind whose time is over, oldest first."""
+        expired = [
+            (record.expires_at_ms, record.id, record)
+            for record in self._open_state().records.values()
+            if record.kind == kind and record.expires_at_ms is not None and record.expires_at_ms <= now_ms
+        ]
+        return [record for _, _, record in sorted(expired, key=lambda one: one[:2])][:limit]
+
+    async def get_view(self, view: str, row_id: str) -> ViewRow | None:
+        """The row, or None."""
+        return self._open_state().views[view].get(row_id)
+
+    async def list_view(self, view: str, query: ViewQuery) -> list[ViewRow]:
+        """Rows that meet the query, newest first, at most `query.limit`."""
+        rows = [row for row in self._open_state().views[view].values() if _meets(row, query)]
+        rows.sort(key=lambda row: (row.sort_key, row.id), reverse=True)
+        return rows[: query.limit]
+
+    def statistics(self) -> Mapping[str, int]:
+        """Counters since the start, and what waits now."""
+        return {**self._counts, "waiters": self._wakeups.waiters}
+
+    def _atomically(self, perform: Callable[[_Transaction], T]) -> T:
+        tx = _Transaction(self._open_state())
+        try:
+            result = perform(tx)
+        except BaseException:
+            self._counts["refused"] += 1
+            if tx.undo():
+                self._appender.projector.forget()
+            raise
+        self._counts["commits"] += 1
+        return result
+
+    def _open_state(self) -> _State:
+        if self._closed:
+            raise StorageUnavailable(_CLOSED)
+        return self._state
+
+    def _events(self, stream: str) -> Sequence[StoredEvent]:
+        found = self._open_state().streams.get(stream)
+        return found.events if found else ()
+
+    async def _size(self, stream: str) -> int:
+        return len(self._events(stream))
+
+
+def _set(mapping: MutableMapping[Any, Any], key: object, value: object) -> None:
+    if value is None:
+        mapping.pop(key, None)
+    else:
+        mapping[key] = value
+
+
+def _meets(row: ViewRow, query: ViewQuery) -> bool:
+    return (
+        row.org_id == query.org_id
+        and (query.project_ids is None or row.project_id in query.project_ids)
+        and (query.parent is None or row.parent == query.parent)
+        and (not query.statuses or row.status in query.statuses)
+        and query.labels.items() <= row.labels.items()
+        and (query.before is None or (row.sort_key, row.id) < query.before)
+    )

@@ -1,0 +1,1 @@
+"""The embedded backend: SQLite in WAL mode, one writer thread with group commit, read-only readers."""

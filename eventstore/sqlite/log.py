@@ -1,0 +1,262 @@
+"""Owns the embedded log: `EventLog` and `Views` over one SQLite file."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from eventstore.appending import Appender, answered_before, refuse_oversized
+from eventstore.framing import join_frames
+from eventstore.log import (
+    Answer,
+    Append,
+    Appended,
+    Chunk,
+    Framing,
+    Head,
+    LogLimits,
+    Projector,
+    Record,
+    StorageUnavailable,
+    StoredEvent,
+)
+from eventstore.sealing import SEQ_MAX
+from eventstore.sqlite import maintenance, migrations
+from eventstore.sqlite.connection import open_writer
+from eventstore.sqlite.queries import FRAME_NDJSON, FRAME_SSE, LOG, READ_PAGE, VIEW
+from eventstore.sqlite.reader import ReaderPool
+from eventstore.sqlite.transaction import SqliteTransaction, stored_claim, stored_event, stream_head
+from eventstore.sqlite.views import list_statement, view_row
+from eventstore.sqlite.writer import GroupWriter
+from eventstore.views import ViewQuery, ViewRow
+from eventstore.wakeups import Wakeups
+from evidence.note import Signer
+
+_FRAMES = {Framing.NDJSON: FRAME_NDJSON, Framing.SSE: FRAME_SSE}
+_BEYOND_ANY_ID = "\U0010ffff"
+
+
+class SqliteLog:
+    """The log in one file, with one writer thread and a few read-only connections.
+
+    Made by `open`; belongs to the event loop that opened it. The caller holds the data folder's lock.
+    """
+
+    def __init__(
+        self, path: Path, appender: Appender, writer: GroupWriter, readers: ReaderPool, wakeups: Wakeups
+    ) -> None:
+        self._path = path
+        self._appender = appender
+        self._limits = appender.limits
+        self._writer = writer
+        self._readers = readers
+        self._wakeups = wakeups
+        self._counts = dict.fromkeys(("appends", "events", "replayed", "checkpoints_signed"), 0)
+
+    def __repr__(self) -> str:
+        return f"SqliteLog({str(self._path)!r}, {self._writer!r}, {self._readers!r}, {self._wakeups!r})"
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        *,
+        signer: Signer,
+        projector: Projector,
+        clock_ms: Callable[[], int],
+        anchor: Callable[[], bytes] = bytes,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+        limits: LogLimits | None = None,
+    ) -> SqliteLog:
+        """Open the database, created and migrated as need be.
+
+        `anchor` answers the newest published checkpoint of the global log (P2.3). Raises `NewerSchema`
+        and `StorageUnavailable`.
+        """
+        limits = limits or LogLimits()
+        appender = Appender(clock_ms, signer, projector, anchor, random_bytes, limits)
+        connection = await asyncio.to_thread(_open_migrated, path, clock_ms())
+        try:
+            readers = await ReaderPool.open(path, limits.readers)
+        except BaseException:
+            connection.close()
+            raise
+        writer = GroupWriter(connection, limits, projector.forget)
+        return cls(path, appender, writer, readers, Wakeups(limits.heads_cached_max))
+
+    async def aclose(self) -> None:
+        """Finish what was handed over, wake all waiters, end every thread."""
+        self._wakeups.close()
+        await self._readers.aclose()
+        await self._writer.aclose()  # last, since the last connection tidies the WAL away
+
+    # Writing
+
+    async def append(self, request: Append) -> Appended:
+        """Make the events durable and visible, or refuse with a `LogError` and change nothing."""
+        refuse_oversized(request, self._limits)
+        return await self._writer.submit(
+            partial(self._appender.append, request=request), partial(self._appended, request)
+        )
+
+    async def checkpoint(self, stream: str) -> bytes | None:
+        """The signed run checkpoint at the present size (P4.3), memoised; None if unknown."""
+        kept = await self._readers.row(LOG["checkpoint_now"], {"stream": stream})
+        if kept:
+            note: bytes = kept[0]
+            return note
+        if not await self._size(stream):
+            return None
+        self._counts["checkpoints_signed"] += 1
+        return await self._writer.submit(partial(self._appender.checkpoint, stream=stream))
+
+    async def put_record(self, record: Record) -> None:
+        """Store or replace a record, durably."""
+        await self._writer.submit(partial(SqliteTransaction.put_record, record=record))
+
+    async def delete_record(self, kind: str, record_id: str) -> None:
+        """Remove the record if it is there, durably."""
+        await self._writer.submit(partial(SqliteTransaction.delete_record, kind=kind, record_id=record_id))
+
+    # Reading the log
+
+    async def stored_answer(self, key: str, fingerprint: str) -> Answer | None:
+        """The answer stored under this idempotency key, None if there is none (or it has expired).
+
+        Raises `IdempotencyKeyReused` when the key was used for another request.
+        """
+        row = await self._readers.row(LOG["claim"], (key,))
+        stored = stored_claim(row) if row else None
+        earlier = answered_before(stored, fingerprint, self._appender.clock_ms())
+        return earlier.answer if earlier else None
+
+    async def head(self, stream: str) -> Head | None:
+        """Where the stream stands, or None if it is unknown."""
+        row = await self._readers.row(LOG["head"], (stream,))
+        return stream_head(stream, row).public() if row else None
+
+    async def read(
+        self, stream: str, after_seq: int = 0, limit: int = 100, *, public: bool = True
+    ) -> list[StoredEvent]:
+        """Up to `limit` events with seq > `after_seq` in order; `public` leaves internal ones out."""
+        place = {"stream": stream, "after_seq": _seq(after_seq), "limit": limit}
+        rows = await self._readers.rows(LOG["read_public" if public else "read"], place)
+        return [stored_event(row) for row in rows]
+
+    async def read_framed(
+        self, stream: str, after_seq: int, framing: Framing, limit: int | None = None
+    ) -> Chunk | None:
+        """The next public events as joined frames (bounded bytes, at most `limit`), None at the end."""
+        after_seq = _seq(after_seq)
+        while True:
+            place = self._page(stream, after_seq, SEQ_MAX if limit is None else after_seq + limit)
+            (row,) = await self._readers.rows(_FRAMES[framing], place)
+            data, count, intact, last_seq, last_type, through_seq, size = row
+            if count and intact < count:  # redacted events have no payload to join: placeholders instead
+                page = await self._readers.rows(READ_PAGE, {**place, "last_seq": last_seq})
+                events = [stored_event(row) for row in page]
+                data = join_frames(framing, events)
+            if count:
+                return Chunk(data, count, last_seq, last_type)
+            if size is None or through_seq >= size:
+                return None
+            after_seq = through_seq  # a page of internal events only
+
+    async def entries(
+        self, stream: str, after_seq: int = 0, up_to_seq: int | None = None
+    ) -> AsyncIterator[StoredEvent]:
+        """Every event after `after_seq`, internal ones included, in pages of bounded bytes (for proofs)."""
+        after_seq, last_seq = _seq(after_seq), SEQ_MAX if up_to_seq is None else up_to_seq
+        while after_seq < last_seq:
+            rows = await self._readers.rows(READ_PAGE, self._page(stream, after_seq, last_seq))
+            if not rows:
+                return
+            for row in rows:
+                yield stored_event(row)
+            after_seq = rows[-1][0]
+
+    async def subtree_roots(self, stream: str) -> list[bytes]:
+        """The roots of the stream's full 256-leaf subtrees, in order (P2.2)."""
+        return [root for (root,) in await self._readers.rows(LOG["subtree_roots"], {"stream": stream})]
+
+    async def streams(self, prefix: str, after: str = "", limit: int = 500) -> list[str]:
+        """Stream ids that start with `prefix`, in id order, greater than `after`."""
+        place = {"after": after, "prefix": prefix, "beyond": prefix + _BEYOND_ANY_ID, "limit": limit}
+        return [stream for (stream,) in await self._readers.rows(LOG["streams"], place)]
+
+    async def wait_for_append(self, stream: str, after_seq: int, timeout_s: float) -> bool:
+        """Return once the stream may hold more than `after_seq`; False when the time ran out."""
+        return await self._wakeups.wait(stream, after_seq, timeout_s, self._size)
+
+    # Records and views
+
+    async def get_record(self, kind: str, record_id: str) -> Record | None:
+        """The record, expired or not, or None."""
+        row = await self._readers.row(LOG["record"], {"kind": kind, "id": record_id})
+        return Record(*row) if row else None
+
+    async def expired_records(self, kind: str, now_ms: int, limit: int = 100) -> list[Record]:
+        """Records of this kind whose time is over, oldest first."""
+        which = {"kind": kind, "now_ms": now_ms, "limit": limit}
+        return [Record(*row) for row in await self._readers.rows(LOG["expired_records"], which)]
+
+    async def get_view(self, view: str, row_id: str) -> ViewRow | None:
+        """The row, or None."""
+        row = await self._readers.row(VIEW[view]["get"], (row_id,))
+        return view_row(row) if row else None
+
+    async def list_view(self, view: str, query: ViewQuery) -> list[ViewRow]:
+        """Rows that meet the query, newest first, at most `query.limit`."""
+        sql, parameters = list_statement(view, query)
+        return [view_row(row) for row in await self._readers.rows(sql, parameters)]
+
+    async def copy_to(self, target: Path) -> None:
+        """A consistent copy of the whole log in a new file, while it goes on working (DESIGN §3)."""
+        await asyncio.to_thread(maintenance.copy_to, self._path, target)
+
+    def statistics(self) -> Mapping[str, int]:
+        """Counters since opening, and what waits now: appends, events, commits (one fsync each), …."""
+        now = {"waiters": self._wakeups.waiters, "reads": self._readers.reads}
+        return {**self._counts, **self._writer.statistics(), **now}
+
+    def _appended(self, request: Append, done: Appended) -> None:
+        """In the loop, once it is durable."""
+        self._counts["replayed" if done.replayed else "appends"] += 1
+        if not done.replayed and request.events:
+            self._counts["events"] += len(request.events)
+            self._wakeups.grown(done.stream, done.last_seq)
+
+    async def _size(self, stream: str) -> int:
+        row = await self._readers.row(LOG["size"], {"stream": stream})
+        return row[0] if row else 0
+
+    def _page(self, stream: str, after_seq: int, last_seq: int) -> dict[str, object]:
+        return {
+            "stream": stream,
+            "after_seq": after_seq,
+            "last_seq": min(last_seq, SEQ_MAX),
+            "bytes_max": self._limits.chunk_bytes,
+        }
+
+
+def _open_migrated(path: Path, now_ms: int) -> sqlite3.Connection:
+    """The writer's connection to a database of the present schema."""
+    try:
+        connection = open_writer(path)
+    except sqlite3.Error as error:
+        raise StorageUnavailable(f"{path} cannot be opened as the log's database: {error}") from error
+    try:
+        migrations.apply(connection, path, now_ms)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _seq(after_seq: int) -> int:
+    """Clamped to what a stream can hold: beyond, a position would belong to the next stream."""
+    return min(max(after_seq, 0), SEQ_MAX)

@@ -1,0 +1,134 @@
+"""Owns work on a database that no server has open: copying it, rebuilding its views, dumping them.
+
+These functions block. `rebuild` and `clear_views` write: they are for a copy, or for a data folder
+whose lock the caller holds.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eventstore.durable import fsync_directory
+from eventstore.log import NewEvent, Projector, StorageUnavailable, StoredEvent
+from eventstore.sqlite.connection import open_reader, open_writer
+from eventstore.sqlite.queries import LOG, VIEW
+from eventstore.sqlite.transaction import stored_event
+from eventstore.sqlite.views import SqliteViews
+from eventstore.views import VIEWS
+from evidence.canonical import decode
+
+REBUILD_PAGE_EVENTS = 1000
+"""Events handed to the projector at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """How much a rebuild has read."""
+
+    streams: int
+    events: int
+
+
+def copy_to(source: Path, target: Path) -> None:
+    """A consistent copy in a new, durable file, even while a server writes (`VACUUM INTO`, DESIGN §3).
+
+    Raises FileExistsError when `target` exists and `StorageUnavailable` when the copy does not fit.
+    """
+    if target.exists():
+        raise FileExistsError(f"{target} exists already: name a new file")
+    connection = open_reader(source)
+    try:
+        connection.execute("PRAGMA query_only = OFF")  # the file stays read-only; INTO counts as a write
+        connection.execute("VACUUM INTO ?", (str(target),))
+    except sqlite3.Error as error:
+        target.unlink(missing_ok=True)
+        raise StorageUnavailable(f"{source} cannot be copied to {target}: {error}") from error
+    finally:
+        connection.close()
+    with target.open("rb") as copy:
+        os.fsync(copy.fileno())
+    fsync_directory(target.parent)
+
+
+def clear_views(path: Path) -> None:
+    """Empty every view table."""
+    with _transaction(path) as connection:
+        _clear(connection)
+
+
+def rebuild(path: Path, projector: Projector) -> Rebuilt:
+    """Empty the views and fold them again from the whole log, stream by stream as they were created.
+
+    One transaction: killed in the middle, the views are what they were.
+    """
+    with _transaction(path) as connection:
+        _clear(connection)
+        views = SqliteViews(connection)
+        streams = [stream for (stream,) in connection.execute(LOG["all_streams"])]
+        events = 0
+        for stream in streams:
+            for page in _pages(connection, stream):
+                projector.apply(views, stream, page)
+                events += len(page)
+    projector.forget()
+    return Rebuilt(len(streams), events)
+
+
+def dump_views(path: Path) -> Iterator[tuple[str, str, tuple[object, ...]]]:
+    """Every row of every view table and its labels as (table, row id, columns), always in one order."""
+    connection = open_reader(path)
+    try:
+        for view in VIEWS:
+            for row in connection.execute(VIEW[view]["dump"]):
+                yield view, row[0], tuple(row)
+            for row in connection.execute(VIEW[view]["dump_labels"]):
+                yield f"{view}_labels", row[0], tuple(row)
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _transaction(path: Path) -> Generator[sqlite3.Connection]:
+    connection = open_writer(path)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield connection
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise StorageUnavailable(f"{path}: {error}; nothing was changed") from error
+    finally:
+        connection.close()  # without COMMIT this rolls back
+
+
+def _clear(connection: sqlite3.Connection) -> None:
+    for view in VIEWS:
+        connection.execute(VIEW[view]["clear"])
+        connection.execute(VIEW[view]["clear_labels"])
+
+
+def _pages(connection: sqlite3.Connection, stream: str) -> Iterator[list[tuple[NewEvent, StoredEvent]]]:
+    after_seq = 0
+    while True:
+        place = {"stream": stream, "after_seq": after_seq, "limit": REBUILD_PAGE_EVENTS}
+        rows = connection.execute(LOG["read"], place).fetchall()
+        if not rows:
+            return
+        page = [_as_appended(stored_event(row)) for row in rows]
+        yield page
+        after_seq = page[-1][1].seq
+
+
+def _as_appended(stored: StoredEvent) -> tuple[NewEvent, StoredEvent]:
+    """The event as the projector saw it at append; a redacted one as readers see it (P7)."""
+    fields: dict[str, Any] = {"data": "", "redacted": True}
+    if stored.payload is not None:
+        fields = decode(stored.payload)
+        for name in ("type", "seq", "createdAt"):
+            del fields[name]
+    return NewEvent(stored.type, fields), stored

@@ -1,0 +1,31 @@
+"""Owns reading the `.sql` files beside it: SQL stays SQL, and each statement has a name."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+
+from eventstore.views import VIEWS
+
+_HEADING = re.compile(r"^-- (\w+) --\n", re.MULTILINE)
+
+
+def _load(name: str) -> dict[str, str]:
+    """The statements of one file by name, without their final semicolon."""
+    _, *parts = _HEADING.split(files("eventstore.sqlite").joinpath(name).read_text(encoding="utf-8"))
+    names, texts = parts[::2], parts[1::2]
+    assert len(set(names)) == len(names), f"{name}: a statement's name is used twice"
+    return {name: text.strip().removesuffix(";") for name, text in zip(names, texts, strict=True)}
+
+
+LOG = _load("log.sql")
+"""The statements on streams, events, claims, records and checkpoints."""
+
+VIEW = {
+    view: {name: text.replace("{view}", view) for name, text in _load("views.sql").items()} for view in VIEWS
+}
+"""The statements on each view."""
+
+READ_PAGE = f"{LOG['page']}\n{LOG['read_page']}"
+FRAME_NDJSON = f"{LOG['page']}\n{LOG['frame_ndjson']}"
+FRAME_SSE = f"{LOG['page']}\n{LOG['frame_sse']}"

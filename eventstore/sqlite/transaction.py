@@ -1,0 +1,172 @@
+"""Owns one append's statements: `eventstore.appending.Transaction` over the writer's connection."""
+
+from __future__ import annotations
+
+import sqlite3
+from functools import lru_cache
+from typing import Any
+
+from eventstore.appending import StoredClaim
+from eventstore.log import Answer, Appended, LogLimits, Record, StoredEvent
+from eventstore.recent import Recent
+from eventstore.sealing import Sealed, StreamHead
+from eventstore.sqlite.queries import LOG
+from eventstore.sqlite.views import SqliteViews
+from evidence.merkle import CompactRange
+
+ROWS_PER_INSERT = 64
+"""Rows that one statement inserts: a third faster than one by one, and the interpreter lock changes
+hands once instead of 64 times.
+"""
+_PLACE_BITS = 32
+
+
+class SqliteTransaction:
+    """Works inside whatever transaction and savepoint the writer has opened.
+
+    Heads are remembered between appends. Those of the append under way are kept apart until its
+    savepoint is released, so that undoing it leaves the others alone.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, limits: LogLimits) -> None:
+        self.views = SqliteViews(connection)
+        self._execute = connection.execute
+        self._claims_swept = limits.expired_claims_swept
+        self._heads: Recent[str, tuple[int, StreamHead]] = Recent(limits.heads_cached_max)
+        self._changed: dict[str, tuple[int, StreamHead]] = {}
+
+    def released(self) -> None:
+        """The append under way has succeeded: what it changed is what the next one sees."""
+        for stream, placed in self._changed.items():
+            self._heads.put(stream, placed)
+        self._changed.clear()
+
+    def undone(self) -> None:
+        """The append under way was rolled back to its savepoint."""
+        self._changed.clear()
+
+    def rolled_back(self) -> None:
+        """The whole transaction was rolled back: remember nothing."""
+        self._changed.clear()
+        self._heads.clear()
+
+    def head(self, stream: str) -> StreamHead | None:
+        """The stream's end, or None if it is unknown."""
+        placed = self._placed(stream)
+        return placed[1] if placed else None
+
+    def add(self, sealed: Sealed) -> None:
+        """Write the rows, the subtree roots and the new head; the first events create the stream."""
+        head = sealed.head
+        placed = self._placed(head.stream)
+        columns = _head_columns(head)
+        if placed is None:
+            inserted = self._execute(LOG["insert_stream"], (*columns, head.anchor_note, head.stream))
+            stream_no = inserted.lastrowid
+            assert stream_no is not None, "an INSERT answers its rowid"
+            running_bytes = 0
+        else:
+            stream_no, before = placed
+            running_bytes = before.payload_bytes
+            self._execute(LOG["update_stream"], (*columns, stream_no))
+        running_bytes = self._insert_events(stream_no, sealed.events, running_bytes)
+        assert running_bytes == head.payload_bytes, "the running total ends where the head says"
+        for index, root in sealed.subtree_roots:
+            self._execute(LOG["insert_subtree"], (stream_no, index, root))
+        self._changed[head.stream] = (stream_no, head)
+
+    def set_fence(self, head: StreamHead) -> None:
+        """Write the head's fence alone."""
+        placed = self._placed(head.stream)
+        assert placed is not None, "only a known stream has a fence"
+        stream_no, _ = placed
+        self._execute(LOG["update_stream"], (*_head_columns(head), stream_no))
+        self._changed[head.stream] = (stream_no, head)
+
+    def claimed(self, key: str) -> StoredClaim | None:
+        """What is stored under the idempotency key, expired or not."""
+        row = self._execute(LOG["claim"], (key,)).fetchone()
+        return stored_claim(row) if row else None
+
+    def put_claim(self, key: str, claim: StoredClaim, now_ms: int) -> None:
+        """Store under the key, replacing an expired one; take some other expired ones away."""
+        self._execute(LOG["sweep_claims"], (now_ms, self._claims_swept))
+        done, answer = claim.outcome, claim.outcome.answer
+        assert answer is not None, "a claim is stored with its answer"
+        place = (done.stream, done.first_seq, done.last_seq, done.created_at_ms)
+        columns = (key, claim.fingerprint, claim.expires_at_ms, *place, answer.status, answer.body)
+        self._execute(LOG["put_claim"], columns)
+
+    def put_record(self, record: Record) -> None:
+        """Insert or replace a record."""
+        columns = (record.kind, record.id, record.expires_at_ms, record.doc)
+        self._execute(LOG["put_record"], columns)
+
+    def delete_record(self, kind: str, record_id: str) -> None:
+        """Remove a record if it is there."""
+        self._execute(LOG["delete_record"], (kind, record_id))
+
+    def put_checkpoint(self, stream: str, size: int, note: bytes) -> None:
+        """Keep the signed checkpoint of this size."""
+        self._execute(LOG["put_checkpoint"], (stream, size, note))
+
+    def checkpoint(self, stream: str, size: int) -> bytes | None:
+        """The signed checkpoint kept for this size."""
+        row = self._execute(LOG["checkpoint"], (stream, size)).fetchone()
+        return row[0] if row else None
+
+    def _placed(self, stream: str) -> tuple[int, StreamHead] | None:
+        placed = self._changed.get(stream) or self._heads.get(stream)
+        if placed is None:
+            row = self._execute(LOG["head"], (stream,)).fetchone()
+            if row is None:
+                return None
+            placed = (row[0], stream_head(stream, row))
+            # Read inside a transaction that may hold changes still to be undone: not for longer than it.
+            self._changed[stream] = placed
+        return placed
+
+    def _insert_events(self, stream_no: int, events: list[StoredEvent], running_bytes: int) -> int:
+        """Insert the rows, many a statement; answer the running total after the last one."""
+        base = stream_no << _PLACE_BITS
+        for start in range(0, len(events), ROWS_PER_INSERT):
+            slab = events[start : start + ROWS_PER_INSERT]
+            values: list[object] = []
+            for event in slab:
+                running_bytes += event.payload_size
+                values += (base | event.seq, event.type, event.created_at_ms, running_bytes)
+                values += (event.salt, event.payload)
+            self._execute(_insert_sql(len(slab)), values)
+        return running_bytes
+
+
+def stream_head(stream: str, row: tuple[int, int, int, int, int, bytes, bytes, bytes]) -> StreamHead:
+    """The head from the columns that the statement `head` answers."""
+    _, size, payload_bytes, created_at_ms, fence, last_leaf, compact_range, anchor_note = row
+    tree = CompactRange.from_bytes(size, compact_range)
+    return StreamHead(stream, last_leaf, tree, created_at_ms, payload_bytes, anchor_note, fence)
+
+
+def stored_claim(row: tuple[str, int, str, int, int, int, int, bytes]) -> StoredClaim:
+    """The claim from the columns that the statement `claim` answers."""
+    fingerprint, expires_at_ms, stream, first_seq, last_seq, created_at_ms, status, body = row
+    outcome = Appended(stream, first_seq, last_seq, created_at_ms, Answer(status, body))
+    return StoredClaim(fingerprint, expires_at_ms, outcome)
+
+
+def stored_event(row: Any) -> StoredEvent:
+    """The event from the columns that the reading statements answer."""
+    seq, type_, created_at_ms, payload, salt, payload_size, commitment = row
+    size = len(payload) if payload is not None else payload_size
+    return StoredEvent(seq, type_, created_at_ms, payload, salt, size, commitment)
+
+
+def _head_columns(head: StreamHead) -> tuple[object, ...]:
+    tree = head.tree
+    return (tree.size, head.payload_bytes, head.created_at_ms, head.fence, head.last_leaf, tree.to_bytes())
+
+
+@lru_cache(maxsize=ROWS_PER_INSERT)
+def _insert_sql(rows: int) -> str:
+    one = LOG["insert_events"]
+    return one + (", " + one[one.rindex("(") :]) * (rows - 1)

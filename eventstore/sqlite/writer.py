@@ -1,0 +1,217 @@
+"""Owns the one writer: a thread that commits whatever was handed over meanwhile as one group.
+
+Everyone who waits shares one transaction and one fsync. Each piece of work has a savepoint of its own,
+so that a refused one leaves the others alone; only the disk can fail a whole group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from eventstore.log import LogLimits, StorageUnavailable
+from eventstore.sqlite.transaction import SqliteTransaction
+
+T = TypeVar("T")
+
+_PROGRAM_ERRORS = (
+    sqlite3.IntegrityError,
+    sqlite3.ProgrammingError,
+    sqlite3.InterfaceError,
+    sqlite3.DataError,
+    sqlite3.NotSupportedError,
+)
+"""SQLite errors that are a mistake of the one who asked; all others are the storage's."""
+
+CLOSED = "the log is closed: nothing was written; ask again once the server is up"
+
+
+@dataclass(slots=True)
+class Work(Generic[T]):
+    """One thing to do in a transaction, who waits for it, and what to do once it is durable.
+
+    `outcome` is the result or the exception; it is told only after the group's COMMIT has returned.
+    """
+
+    perform: Callable[[SqliteTransaction], T]
+    done: asyncio.Future[T]
+    committed: Callable[[T], None] | None
+    outcome: T | Exception | None = None
+
+
+class GroupWriter:
+    """Takes work from one event loop, performs it in order on its own thread, acknowledges after COMMIT."""
+
+    def __init__(self, connection: sqlite3.Connection, limits: LogLimits, forget: Callable[[], None]) -> None:
+        self._connection = connection
+        self._tx = SqliteTransaction(connection, limits)
+        self._group_max = limits.group_commit_appends_max
+        self._forget = forget
+        self._loop = asyncio.get_running_loop()
+        self._queue: queue.SimpleQueue[Work[Any] | None] = queue.SimpleQueue()
+        self._places = asyncio.Semaphore(limits.append_queue_max)
+        self._counts: Counter[str] = Counter()
+        self._closing = False
+        self._stopped: asyncio.Future[None] = self._loop.create_future()
+        # A daemon: a process that forgets to close still ends, and loses nothing acknowledged.
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def __repr__(self) -> str:
+        state = "closing" if self._closing else "open"
+        return f"GroupWriter({state}, queued={self._queue.qsize()}, commits={self._counts['commits']})"
+
+    async def submit(
+        self, perform: Callable[[SqliteTransaction], T], committed: Callable[[T], None] | None = None
+    ) -> T:
+        """Perform it in a transaction and return its result once that is durable.
+
+        `committed` is called in the loop after the commit, also when the caller was cancelled meanwhile:
+        work once handed over is done to its end. Raises what `perform` raises, and `StorageUnavailable`.
+        """
+        await self._places.acquire()
+        if self._closing:
+            self._places.release()
+            raise StorageUnavailable(CLOSED)
+        work: Work[T] = Work(perform, self._loop.create_future(), committed)
+        self._queue.put(work)
+        return await work.done
+
+    async def aclose(self) -> None:
+        """Finish what was handed over, then stop the thread and close the connection."""
+        if not self._closing:
+            self._closing = True
+            self._queue.put(None)
+        await asyncio.shield(self._stopped)
+        self._thread.join()
+
+    def statistics(self) -> Mapping[str, int]:
+        """`commits` counts those that wrote, one fsync each; `rollbacks` whole groups that failed."""
+        names = ("groups", "group_size_max", "commits", "rollbacks", "refused")
+        return {name: self._counts[name] for name in names} | {"queued": self._queue.qsize()}
+
+    def _run(self) -> None:
+        """The thread: collect a group, commit it, tell the loop; until the end was queued."""
+        group: list[Work[Any]] = []
+        try:
+            ending = False
+            while not ending:
+                group, ending = self._next_group()
+                if group:
+                    self._commit(group)
+                    # Crash window: durable, but nobody knows. A retry meets the stored answer.
+                    self._tell(self._acknowledge, group)
+        finally:
+            self._connection.close()
+            self._tell(self._ended, group)
+
+    def _tell(self, callback: Callable[[list[Work[Any]]], None], group: list[Work[Any]]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+            self._loop.call_soon_threadsafe(callback, group)
+
+    def _next_group(self) -> tuple[list[Work[Any]], bool]:
+        """Wait for the first piece of work, then take what else is there; True when the end was reached."""
+        group: list[Work[Any]] = []
+        work = self._queue.get()
+        while work is not None:
+            group.append(work)
+            if len(group) >= self._group_max:
+                return group, False
+            try:
+                work = self._queue.get_nowait()
+            except queue.Empty:
+                return group, False
+        return group, True
+
+    def _commit(self, group: list[Work[Any]]) -> None:
+        """One transaction for the group. Every outcome is set, and durable, when this returns."""
+        counts = self._counts
+        counts["groups"] += 1
+        counts["group_size_max"] = max(counts["group_size_max"], len(group))
+        changes_before = self._connection.total_changes
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for work in group:
+                work.outcome = self._perform(work)
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            # Refusals fall with the rest: they were decided beside changes that are now undone.
+            self._roll_back()
+            counts["rollbacks"] += 1
+            for work in group:
+                work.outcome = _unavailable(error)
+            return
+        counts["commits"] += self._connection.total_changes != changes_before
+
+    def _perform(self, work: Work[T]) -> T | Exception:
+        """The result, or what is the caller's to handle; raises only what fails the whole group."""
+        execute, connection = self._connection.execute, self._connection
+        changes_before = connection.total_changes
+        execute("SAVEPOINT work")
+        try:
+            result = work.perform(self._tx)
+        except Exception as error:
+            if isinstance(error, sqlite3.Error) and not isinstance(error, _PROGRAM_ERRORS):
+                raise
+            execute("ROLLBACK TO work")
+            execute("RELEASE work")
+            self._tx.undone()
+            if connection.total_changes != changes_before:
+                self._forget()  # the projector has seen events that are gone again
+            self._counts["refused"] += 1
+            return error
+        execute("RELEASE work")
+        self._tx.released()
+        return result
+
+    def _roll_back(self) -> None:
+        """Undo everything of the group; SQLite may have done so itself when the disk was full."""
+        with contextlib.suppress(sqlite3.Error):  # then the next BEGIN says so
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        self._tx.rolled_back()
+        self._forget()
+
+    def _acknowledge(self, group: list[Work[Any]]) -> None:
+        """In the loop: wake the readers, then tell those who wait."""
+        for work in group:
+            self._places.release()
+            outcome, done = work.outcome, work.done
+            if isinstance(outcome, Exception):
+                if not done.done():
+                    done.set_exception(outcome)
+                continue
+            if work.committed is not None:
+                work.committed(outcome)
+            if not done.done():
+                done.set_result(outcome)
+
+    def _ended(self, last_group: list[Work[Any]]) -> None:
+        """In the loop: whoever is still waiting, because the thread broke down, waits no longer."""
+        self._closing = True
+        left = [work for work in last_group if not work.done.done()]
+        while not self._queue.empty():
+            work = self._queue.get_nowait()
+            if work is not None:
+                left.append(work)
+        for work in left:
+            work.outcome = StorageUnavailable(CLOSED)
+        self._acknowledge(left)
+        if not self._stopped.done():
+            self._stopped.set_result(None)
+
+
+def _unavailable(error: sqlite3.Error) -> StorageUnavailable:
+    """One for each caller, since each raises its own."""
+    refusal = StorageUnavailable(
+        f"the log cannot write ({error}): nothing of this append is visible; free space and try again"
+    )
+    refusal.__cause__ = error
+    return refusal
