@@ -68,7 +68,7 @@ class Ground:
             raise
         try:
             if group:
-                group.add(init_pid)
+                await asyncio.to_thread(group.add, init_pid)  # the kernel takes its time over it
         except OSError as error:
             await sandbox.destroy()
             raise SandboxUnavailable(f"The sandbox could not be limited: {error}.") from error

@@ -7,6 +7,7 @@ Fields are UTF-8 text divided by NUL, which no command, path or environment valu
 from __future__ import annotations
 
 import socket
+from array import array
 from dataclasses import dataclass
 
 PACKET_BYTES_MAX = 192 * 1024
@@ -48,8 +49,14 @@ def send(control: socket.socket, packet: Packet, fds: tuple[int, ...] = ()) -> N
 
 def receive(control: socket.socket) -> tuple[Packet, list[int]] | None:
     """The next packet and its descriptors (close-on-exec), or None when the other side is gone."""
+    fds = array("i")
+    # socket.recv_fds would not pass the flag on, and every command would inherit the descriptors.
+    space, flag = socket.CMSG_SPACE(FDS_MAX * fds.itemsize), socket.MSG_CMSG_CLOEXEC
     try:
-        data, fds, _, _ = socket.recv_fds(control, PACKET_BYTES_MAX, FDS_MAX, socket.MSG_CMSG_CLOEXEC)
+        data, ancillary, _, _ = control.recvmsg(PACKET_BYTES_MAX, space, flag)
     except ConnectionResetError:  # it left with a packet of ours unread
         return None
-    return (unpack(data), fds) if data else None
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+    return (unpack(data), fds.tolist()) if data else None

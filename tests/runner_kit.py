@@ -1,0 +1,209 @@
+"""What the runner's tests share: archives made in memory, jobs with defaults, a log that only remembers."""
+
+import asyncio
+import base64
+import hashlib
+import io
+import os
+import tarfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from runner.job import Job, Report, RequestedArtifact, Result, StoredBlob
+from runner.limits import RunnerLimits
+from runner.local import LocalRunner
+
+NOW_MS = 1_795_356_180_000
+SANDBOX_ID = "sbx_test1"
+
+
+def member(name: str, content: bytes = b"", **attributes: Any) -> tuple[tarfile.TarInfo, bytes]:
+    """One member of an archive, with any attribute of a header."""
+    header = tarfile.TarInfo(name)
+    header.size = len(content)
+    header.mtime = 1_700_000_000
+    for key, value in attributes.items():
+        setattr(header, key, value)
+    return header, content
+
+
+def archive_of(*members: tuple[tarfile.TarInfo, bytes], format: int = tarfile.PAX_FORMAT) -> bytes:  # noqa: A002  # as tarfile calls it
+    """A gzipped tar archive of these members, honest or not."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", format=format, compresslevel=1) as tar:
+        for header, content in members:
+            tar.addfile(header, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def files_archive(files: Mapping[str, bytes]) -> bytes:
+    """An archive of plain files."""
+    return archive_of(*(member(name, content) for name, content in files.items()))
+
+
+@dataclass
+class Log:
+    """Takes reports, and may be told to fail at one or to be slow."""
+
+    reports: list[Report] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+    fail_at: int | None = None
+    """The number of the append, from 0, that fails."""
+    gate: asyncio.Event | None = None
+    seen: asyncio.Event = field(default_factory=asyncio.Event)
+    wanted: str | None = None
+
+    async def emit(self, reports: Sequence[Report]) -> None:
+        """Append."""
+        if self.gate:
+            await self.gate.wait()
+        if self.fail_at is not None and len(self.batches) >= self.fail_at:
+            raise StaleFence
+        self.batches.append(len(reports))
+        self.reports += reports
+        if self.wanted in self.steps():
+            self.seen.set()
+
+    async def wait_for(self, step: str) -> None:
+        """Return once a report of this type or status was appended."""
+        self.wanted = step
+        if step not in self.steps():
+            async with asyncio.timeout(30):
+                await self.seen.wait()
+        self.seen.clear()
+
+    def steps(self) -> list[str]:
+        """Statuses, and types of the rest."""
+        return [str(report.fields.get("status", report.type)) for report in self.reports]
+
+    def order(self) -> list[str]:
+        """The steps without output."""
+        return [step for step in self.steps() if step not in ("stdout", "stderr")]
+
+    def one(self, step: str) -> dict[str, Any]:
+        """The fields of the only report of this type or status."""
+        (found,) = self.all(step)
+        return found
+
+    def all(self, step: str) -> list[dict[str, Any]]:
+        """The fields of every report of this type or status."""
+        return [dict(r.fields) for r in self.reports if r.fields.get("status", r.type) == step]
+
+    def output(self, stream: str = "stdout") -> bytes:
+        """The bytes of a stream, put together from its events."""
+        pieces = []
+        for event in self.all(stream):
+            raw = base64.b64decode(event["dataBase64"]) if "dataBase64" in event else event["data"].encode()
+            assert raw.decode("utf-8", "replace") == event["data"]
+            pieces.append(raw)
+        return b"".join(pieces)
+
+
+class StaleFence(Exception):
+    """What a log raises to a producer that was replaced."""
+
+
+@dataclass
+class Run:
+    """A run that has ended: what was reported, and the result."""
+
+    log: Log
+    result: Result
+    blobs: dict[str, bytes]
+
+
+class Bench:
+    """One runner with the means to run jobs on it."""
+
+    def __init__(self, runner: LocalRunner, folder: Path) -> None:
+        self.runner = runner
+        self.folder = folder
+        self.blobs: dict[str, bytes] = {}
+        self._ids = 0
+
+    def store(self, source: BinaryIO, size_bytes_max: int) -> StoredBlob:
+        """Keep an artifact in memory."""
+        data = source.read(size_bytes_max + 1)
+        if len(data) > size_bytes_max:
+            raise ValueError("too long")
+        digest = hashlib.sha256(data).hexdigest()
+        self.blobs[digest] = data
+        return StoredBlob(digest, len(data))
+
+    def new_id(self, prefix: str) -> str:
+        """A fresh id."""
+        self._ids += 1
+        return f"{prefix}_t{self._ids}"
+
+    def job(self, command: str, archive: bytes | None = None, **changes: Any) -> Job:
+        """A job with defaults: an archive with one file, ten seconds, its own sandbox."""
+        data = files_archive({"hello.txt": b"hello\n"}) if archive is None else archive
+        path = self.folder / f"{hashlib.sha256(data).hexdigest()}.tgz"
+        path.write_bytes(data)
+        values: dict[str, Any] = {
+            "run_id": "wsr_t1",
+            "command_id": "cmd_t1",
+            "sandbox_id": self.new_id("sbx").replace("_t", "_test"),
+            "archive": path,
+            "archive_sha256": hashlib.sha256(data).hexdigest(),
+            "command": command,
+            "template": "base",
+            "timeout_ms": 20_000,
+            "keep_sandbox": False,
+            "reuse": False,
+            "artifacts": [],
+            "env": {},
+        }
+        return Job(**{**values, **changes})
+
+    async def execute(self, job: Job, log: Log | None = None, cancel: asyncio.Event | None = None) -> Run:
+        """Run a job to its end."""
+        log = log or Log()
+        result = await self.runner.execute(job, log.emit, self.store, self.new_id, cancel or asyncio.Event())
+        return Run(log, result, self.blobs)
+
+    async def run(self, command: str, archive: bytes | None = None, **changes: Any) -> Run:
+        """Make a job and run it to its end."""
+        return await self.execute(self.job(command, archive, **changes))
+
+
+@asynccontextmanager
+async def bench(provider: str, folder: Path, **limits: int) -> AsyncIterator[Bench]:
+    """A runner of this provider, closed at the end; nothing may be left of it."""
+    runner = await LocalRunner.start(
+        folder / "work", now_ms=lambda: NOW_MS, limits=RunnerLimits(**limits), provider=provider
+    )
+    try:
+        yield Bench(runner, folder)
+    finally:
+        await runner.close()
+    assert not list((folder / "work" / "sandboxes").iterdir())
+
+
+def requested(*paths: str) -> list[RequestedArtifact]:
+    """Artifacts under their own names."""
+    return [RequestedArtifact(path) for path in paths]
+
+
+def living(word: str) -> list[int]:
+    """Processes of this machine that have the word in their command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+            continue
+        try:
+            line = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if word.encode() in line:
+            found.append(int(entry.name))
+    return found
+
+
+def owner_of(pid: int) -> int:
+    """The user that a process runs as, seen from the host."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("Uid:")).split()[1])
