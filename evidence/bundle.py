@@ -109,10 +109,10 @@ def event_entry(stream: str, row: Row, prev: bytes) -> bytes:
 
 def split_entry(entry: bytes) -> Entry:
     """The pair of `event_entry`: lines of one entry. Raises `FormatError` when there are not nine."""
-    lines = entry.split(b"\n", RECORD_LINES)
-    if len(lines) != RECORD_LINES + 1 or lines[RECORD_LINES].find(b"\n") != len(lines[RECORD_LINES]) - 1:
+    *lines, last = entry.split(b"\n", RECORD_LINES)
+    if len(lines) != RECORD_LINES or last[-1:] != b"\n" or last.count(b"\n") != 1:
         raise FormatError("an event has nine lines, each ended by LF")
-    return [line + b"\n" for line in lines[:RECORD_LINES]], lines[RECORD_LINES]
+    return [line + b"\n" for line in lines], last
 
 
 class BundleWriter:
