@@ -138,7 +138,7 @@ class Chain:
                     "E_SEQ_ORDER", f"Event {self._skipped_to} stands before event {expected}.", expected
                 )
             raise self._gap(self._skipped_to)
-        if record.seq == expected - 1:
+        if record.seq == expected - 1 and record.seq > 0:
             raise VerificationError("E_SEQ_DUP", f"Event {record.seq} stands here twice.", record.seq)
         if record.seq < expected:
             raise VerificationError(

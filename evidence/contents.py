@@ -85,18 +85,19 @@ class Contents:
             raise self._complaints[stage]
 
     def _note_place(self, header: Header) -> None:
-        """What the types alone say: whether anything follows the seal, and where the end stands."""
-        if self.seal_seq is not None and header.type != "redaction":
-            self._complain(
-                Stage.SEAL, "E_EVENT_AFTER_SEAL", f"Event {header.seq} is {header.type}.", header.seq
-            )
-        elif header.type == "seal":
-            self.seal_seq = header.seq
-            if self.is_run and self.terminal_seq != header.seq - 1:
-                detail = f"Event {header.seq - 1}, directly before the seal, is not terminal."
-                self._complain(Stage.SEAL, "E_NOT_FINAL", detail, header.seq)
-        elif header.type == "terminal":
-            self.terminal_seq = header.seq
+        """What the types alone say: `terminal`, `seal` and redactions end a run, and nothing else follows."""
+        seq, kind = header.seq, header.type
+        if kind == "redaction" or not self.is_run:
+            return
+        if kind == "seal" and self.seal_seq is None:
+            self.seal_seq = seq
+            if self.terminal_seq != seq - 1:
+                detail = f"Event {seq - 1}, directly before the seal, is not terminal."
+                self._complain(Stage.SEAL, "E_NOT_FINAL", detail, seq)
+        elif self.terminal_seq is not None or self.seal_seq is not None:
+            self._complain(Stage.SEAL, "E_EVENT_AFTER_SEAL", f"Event {seq} is {kind}.", seq)
+        elif kind == "terminal":
+            self.terminal_seq = seq
 
     def _read(self, header: Header, salt: bytes, payload: bytes) -> dict[str, Any]:
         """The payload as an event, after its bytes, its spelling and its own header were checked."""
@@ -135,7 +136,7 @@ class Contents:
         elif kind == "seal":
             self._take_seal(event)
         elif kind == "terminal":
-            self.terminal = event
+            self.terminal = self.terminal or event
         elif kind in {"artifact_collected", "artifact_error"}:
             self._take_artifact(header, event)
 
@@ -157,7 +158,7 @@ class Contents:
         if not _is_integer(event["lastPublicSeq"], event["seq"] - 1):
             detail = f"Event {event['seq']}: a seal's seq is lastPublicSeq + 1."
             raise VerificationError("E_HEADER_PAYLOAD_DISAGREE", detail, event["seq"])
-        self.seal = self.seal or event
+        self.seal = self.seal or event  # a second one is told of as E_EVENT_AFTER_SEAL
 
     def _take_artifact(self, header: Header, event: Mapping[str, Any]) -> None:
         self._kept_bytes += header.payload_size

@@ -17,6 +17,8 @@ from evidence.verdict import VerificationError
 
 FIELDS_NAMED_MAX = 8
 """Differing fields that a message names."""
+FIELD_CHARS_MAX = 60
+"""Characters of each such name."""
 
 
 def judge_redactions(contents: Contents, *, allow_withheld: bool) -> None:
@@ -130,7 +132,7 @@ def _differences(shown: bytes, expected: Mapping[str, Any]) -> str:
         return "it is not an object"
     found = cast("dict[str, Any]", value)
     names = [
-        name
+        ascii(name)[1:-1][:FIELD_CHARS_MAX]  # the name may be made to confuse a terminal
         for name in sorted(found.keys() | expected.keys())
         if name not in found or name not in expected or encode(found[name]) != encode(expected[name])
     ]

@@ -116,7 +116,11 @@ class Judgement:
             raise VerificationError("E_KEY_RETIRED", f"It counted until log size {limits[0]}; {now}.")
 
     def _judge_anchor(self) -> None:
-        """Since when can the run have existed (P2.3)? An anchor signed by unknown keys does not tell."""
+        """Since when can the run have existed (P2.3)?
+
+        The anchor is of its day: keys and witnesses that the policy no longer names do not count, and are
+        no offence, for genesis binds the note as it is.
+        """
         if not self._anchor:
             return
         try:

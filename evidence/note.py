@@ -45,7 +45,7 @@ _LOW_ORDER_Y = frozenset(
 )
 """The y coordinates of the eight points whose order divides 8: keys that sign anything."""
 
-_NAME = re.compile(rf"[^\s+\x00-\x20\x7f]{{1,{NAME_CHARS_MAX}}}")
+_NAME = re.compile(rf"[^\s+\x00-\x20\x7f-\x9f]{{1,{NAME_CHARS_MAX}}}")
 _SIGNATURE_LINE = re.compile(r"\u2014 (\S+) (\S+)")
 
 

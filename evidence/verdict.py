@@ -46,7 +46,7 @@ CODES = {
     "E_REDACTION_FORBIDDEN": Code("P7", "An event was redacted that is never redacted."),
     "E_REDACTION_MISMATCH": Code("P7", "Another event is missing its payload than the redaction names."),
     "E_REDACTION_UNRECORDED": Code("P7", "A payload is missing and no redaction says so."),
-    "E_EVENT_AFTER_SEAL": Code("P4.1", "Something was appended after the run was sealed."),
+    "E_EVENT_AFTER_SEAL": Code("P4.1", "Something was appended after the run had ended."),
     "E_NOT_FINAL": Code("P4.2", "The run ended, but this prefix of it does not hold its end."),
     "E_EVIDENCE_DRIFT": Code("P12", "The evidence is not what the events say."),
     "E_STREAM_DIGEST": Code("P1.3", "The output is not what the seal or its own bytes say."),

@@ -45,12 +45,20 @@ def test_output_after_the_seal_is_named() -> None:
     assert_caught(signed_by_the_server([*example_rows(), second]), "E_EVENT_AFTER_SEAL", 17)
 
 
-def test_a_seal_follows_terminal_directly() -> None:
-    """What was recorded between `terminal` and the seal would escape every reader of the stream."""
+def test_nothing_follows_terminal_but_the_seal() -> None:
+    """Readers of the stream stop at `terminal`: what stood between it and the seal would escape them."""
     rows = example_rows()
-    out, seal = event_of(rows[6]), event_of(rows[15])
-    between = [*rows[:15], numbered(out, 16), numbered(seal | {"lastPublicSeq": 16}, 17)]
-    assert_caught(signed_by_the_server(between), "E_NOT_FINAL", 17)
+    out, terminal, seal = (event_of(rows[at]) for at in (6, 14, 15))
+    for between in (out, terminal, {"type": "weather"}):
+        bundle = [*rows[:15], numbered(between, 16), numbered(seal | {"lastPublicSeq": 16}, 17)]
+        assert_caught(signed_by_the_server(bundle), "E_EVENT_AFTER_SEAL", 16)
+        assert_caught(signed_by_the_server(bundle[:16]), "E_EVENT_AFTER_SEAL", 16)
+
+
+def test_a_seal_follows_terminal_directly() -> None:
+    """A run that is sealed without its final state was not ended as runs end."""
+    rows = example_rows()
+    seal = event_of(rows[15])
     early = [*rows[:14], numbered(seal | {"lastPublicSeq": 14}, 15)]
     assert_caught(signed_by_the_server(early), "E_NOT_FINAL", 15)
 

@@ -106,6 +106,11 @@ def test_an_event_moved_back_is_out_of_order() -> None:
     assert_caught(tamper_entries(HONEST, lambda e: e.insert(9, e[2])), "E_SEQ_ORDER", 10)
 
 
+def test_numbers_begin_at_one() -> None:
+    """An event 0 stands where event 1 should; it repeats nothing."""
+    assert_caught(edit_line(1, 3, lambda _: b"0"), "E_SEQ_ORDER", 1)
+
+
 def test_a_duplicated_event_is_named() -> None:
     """E_SEQ_DUP, in the middle and at the end."""
     assert_caught(tamper_entries(HONEST, lambda e: e.insert(7, e[6])), "E_SEQ_DUP", 7)
@@ -226,6 +231,8 @@ def test_an_exit_code_edited_in_the_evidence_drifts() -> None:
         (lambda data: data + b"\n", "not canonical"),
         (lambda data: b"[]", "not an object"),
         (lambda data: b"{", "not JSON"),
+        (lambda data: b'{"\x1b[2J":1}', "not JSON"),
+        (lambda data: b'{"\\u001b[2J":1}', "x1b[2J"),
         (lambda data: canonical({f"field{n}": n for n in range(12)}), "more"),
     ],
 )
