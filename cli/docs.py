@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import click
 
@@ -65,7 +66,8 @@ def pages(group: click.Group, ctx: click.Context) -> Iterator[tuple[str, str]]:
 def document() -> str:
     """The whole page."""
     parts = [INTRODUCTION]
-    ctx = click.Context(root, info_name="crownest", terminal_width=WIDTH_CHARS)
+    settings: dict[str, Any] = {**root.context_settings, "terminal_width": WIDTH_CHARS}
+    ctx = click.Context(root, info_name="crownest", **settings)
     for path, text in pages(root, ctx):
         shown = "\n".join(line.rstrip() for line in click.unstyle(text).splitlines())
         parts.append(f"## `{path}`\n\n```text\n{shown}\n```\n")

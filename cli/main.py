@@ -27,16 +27,16 @@ from client.version import VERSION
 RUNS, PROOF, SERVER, SETUP = "Run", "Prove", "Serve", "Set up"
 
 COMMANDS = {
-    "demo": Lazy("cli.demo:demo", "Watch one run from archive to verified evidence.", RUNS),
+    "demo": Lazy("cli.demo:demo", "Run the example project and check its evidence offline.", RUNS),
     "workspace-runs": Lazy(
         "cli.workspace_runs:workspace_runs", "Run archives and read their evidence.", RUNS
     ),
     "verify": Lazy("cli.verify:verify", "Check a proof offline, trusting only a policy file.", PROOF),
     "policy": Lazy("cli.policy:policy", "Print whose signatures the server's proofs carry.", PROOF),
     "smoke": Lazy("cli.smoke:smoke", "Prove a server's promises by using it.", PROOF),
-    "serve": Lazy("cli.serve:serve", "Start a server on this machine.", SERVER),
-    "config": Lazy("cli.config:config", "Print every setting and limit of the server.", SERVER),
-    "rebuild": Lazy("cli.rebuild:rebuild", "Fold all views anew from the log, or check them.", SERVER),
+    "serve": Lazy("cli.serve:serve", "Run the server on an embedded database.", SERVER),
+    "config": Lazy("cli.config:config", "Print every setting and named limit of a server.", SERVER),
+    "rebuild": Lazy("cli.rebuild:rebuild", "Fold all views anew from the log.", SERVER),
     "migrate": Lazy("cli.rebuild:migrate", "Bring a data folder to this version's schema.", SERVER),
     "login": Lazy("cli.login:login", "Store an API address and key for the other commands.", SETUP),
     "completion": Lazy("cli.completion:completion", "Print shell completion for bash, zsh or fish.", SETUP),

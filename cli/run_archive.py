@@ -138,7 +138,8 @@ def summarise(run: WorkspaceRun, command: str, *, truncated: bool) -> None:
     """One line on stderr: what became of the run; further lines only for what was lost."""
     colour = {"succeeded": "green", "failed": "red"}.get(run["status"], "yellow")
     parts = [f"exit {run['exitCode']}"] if "exitCode" in run else []
-    if (reason := run.get("failureReason")) and reason != "command_exit":
+    reason = run.get("failureReason")
+    if reason and reason != "command_exit":
         parts.append(reason)
     if "durationMs" in run:
         parts.append(f"{run['durationMs'] / 1000:.1f} s")
@@ -150,7 +151,7 @@ def summarise(run: WorkspaceRun, command: str, *, truncated: bool) -> None:
     facts = f": {', '.join(parts)}" if parts else ""
     evidence = f"crownest workspace-runs evidence {run['id']}"
     output.note(f"{run['id']} {status}{facts}; " + output.paint(evidence, sys.stderr, dim=True))
-    if message := run.get("failureMessage"):
+    if (message := run.get("failureMessage")) and reason != "command_exit":
         output.warn(message)
     for lost in run.get("artifactErrors", []):
         output.warn(f"artifact not kept: {lost.get('message') or lost.get('path')}")

@@ -47,7 +47,6 @@ def serving(folder: Path) -> Iterator[RealServer]:
         "CROWNEST_CONFIG_PATH": str(config),
         "CROWNEST_PROVIDER": "process",
         "CROWNEST_RATE_LIMIT_PER_MINUTE": "0",
-        "CROWNEST_API__RATE_LIMIT_PER_MINUTE": "0",
     }
     with (folder / "server.err").open("wb") as err:
         process = subprocess.Popen(
