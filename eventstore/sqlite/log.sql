@@ -96,7 +96,7 @@ SELECT CAST(group_concat(CAST(payload AS TEXT), '
 ') || '
 ' AS BLOB),
        count(*), count(payload), max(seq), type,
-       (SELECT position & 0xffffffff FROM beyond) - 1, (SELECT size FROM streams WHERE stream = :stream)
+       (SELECT (position - 1) & 0xffffffff FROM beyond), (SELECT size FROM streams WHERE stream = :stream)
   FROM page
  WHERE type NOT IN ('seal', 'redaction');
 
@@ -108,7 +108,7 @@ data: ' || CAST(payload AS TEXT) || '
 
 ', '') AS BLOB),
        count(*), count(payload), max(seq), type,
-       (SELECT position & 0xffffffff FROM beyond) - 1, (SELECT size FROM streams WHERE stream = :stream)
+       (SELECT (position - 1) & 0xffffffff FROM beyond), (SELECT size FROM streams WHERE stream = :stream)
   FROM page
  WHERE type NOT IN ('seal', 'redaction');
 
