@@ -22,6 +22,14 @@ WAL_BYTES_KEPT = 64 * 1024 * 1024
 BUSY_MS = 5000
 STATEMENTS_CACHED = 512
 
+_PROGRAM_ERRORS = (
+    sqlite3.IntegrityError,
+    sqlite3.ProgrammingError,
+    sqlite3.InterfaceError,
+    sqlite3.DataError,
+    sqlite3.NotSupportedError,
+)
+
 READER_PRAGMAS = ("query_only = ON", f"cache_size = -{READER_CACHE_KIB}", f"busy_timeout = {BUSY_MS}")
 
 _WRITER_PRAGMAS = (
@@ -72,3 +80,8 @@ def open_reader(path: Path) -> sqlite3.Connection:
     for pragma in READER_PRAGMAS:
         connection.execute(f"PRAGMA {pragma}").fetchall()
     return connection
+
+
+def is_storage_error(error: BaseException) -> bool:
+    """Whether the disk or the file is to blame, not the statement or its parameters."""
+    return isinstance(error, sqlite3.Error) and not isinstance(error, _PROGRAM_ERRORS)

@@ -8,6 +8,7 @@ from importlib.resources import files
 from eventstore.views import VIEWS
 
 _HEADING = re.compile(r"^-- (\w+) --\n", re.MULTILINE)
+_COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
 
 
 def _load(name: str) -> dict[str, str]:
@@ -15,7 +16,8 @@ def _load(name: str) -> dict[str, str]:
     _, *parts = _HEADING.split(files("eventstore.sqlite").joinpath(name).read_text(encoding="utf-8"))
     names, texts = parts[::2], parts[1::2]
     assert len(set(names)) == len(names), f"{name}: a statement's name is used twice"
-    return {name: text.strip().removesuffix(";") for name, text in zip(names, texts, strict=True)}
+    bare = [_COMMENT.sub("", text).strip().removesuffix(";") for text in texts]
+    return dict(zip(names, bare, strict=True))
 
 
 LOG = _load("log.sql")

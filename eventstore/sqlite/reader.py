@@ -15,7 +15,7 @@ from typing import Any
 import aiosqlite
 
 from eventstore.log import StorageUnavailable
-from eventstore.sqlite.connection import READER_PRAGMAS, STATEMENTS_CACHED, read_only_uri
+from eventstore.sqlite.connection import READER_PRAGMAS, STATEMENTS_CACHED, is_storage_error, read_only_uri
 from eventstore.sqlite.writer import CLOSED
 
 Parameters = Mapping[str, object] | Sequence[object]
@@ -61,7 +61,9 @@ class ReaderPool:
         try:
             self.reads += 1
             return list(await connection.execute_fetchall(sql, parameters))
-        except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
+        except sqlite3.Error as error:
+            if not is_storage_error(error):
+                raise
             raise StorageUnavailable(f"the log cannot be read ({error}): check the disk") from error
         finally:
             self._idle.put_nowait(connection)

@@ -17,18 +17,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from eventstore.log import LogLimits, StorageUnavailable
+from eventstore.sqlite.connection import is_storage_error
 from eventstore.sqlite.transaction import SqliteTransaction
 
 T = TypeVar("T")
-
-_PROGRAM_ERRORS = (
-    sqlite3.IntegrityError,
-    sqlite3.ProgrammingError,
-    sqlite3.InterfaceError,
-    sqlite3.DataError,
-    sqlite3.NotSupportedError,
-)
-"""SQLite errors that are a mistake of the one who asked; all others are the storage's."""
 
 CLOSED = "the log is closed: nothing was written; ask again once the server is up"
 
@@ -158,7 +150,7 @@ class GroupWriter:
         try:
             result = work.perform(self._tx)
         except Exception as error:
-            if isinstance(error, sqlite3.Error) and not isinstance(error, _PROGRAM_ERRORS):
+            if is_storage_error(error):
                 raise
             execute("ROLLBACK TO work")
             execute("RELEASE work")
