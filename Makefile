@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOMS := evidence eventstore projections runs runner api cli client
 
-.PHONY: help setup setup-dev demo test check bench format clean
+.PHONY: help setup setup-dev demo test check sdists bench format clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -36,6 +36,9 @@ check: setup-dev ## format, lint, imports, types
 	@$(BIN)/lint-imports
 	@$(BIN)/mypy
 	@$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+sdists: setup-dev ## run others' source distributions through run-archive (downloads them)
+	@$(BIN)/python -m tests.interop.sdists
 
 bench: setup-dev ## figures, as ratios against something in the same run (BENCH_ROUNDS, BENCH_LONG, ...)
 	@$(BIN)/python -m bench.append

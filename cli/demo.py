@@ -128,7 +128,7 @@ def _step(folders: Folders, *arguments: str, shown: bool = True) -> str:
     )
     if done.returncode != 0:
         raise click.ClickException(f"`crownest {' '.join(arguments)}` ended with {done.returncode}.")
-    return "" if done.stdout is None else done.stdout.decode()
+    return "" if shown else done.stdout.decode()
 
 
 def _run_example(folders: Folders) -> str:
@@ -139,7 +139,7 @@ def _run_example(folders: Folders) -> str:
     run = ("run-archive", str(archive), "--metadata", "demo=greeter", "--artifact", ARTIFACT, "--", *COMMAND)
     _step(folders, "workspace-runs", *run)
     listed = json.loads(_step(folders, "workspace-runs", "list", "--json", shown=False))
-    run_id: str = listed["data"]["data"][0]["id"]
+    run_id: str = listed["data"][0]["id"]
     return run_id
 
 
@@ -186,16 +186,16 @@ def _show_tampering(folders: Folders, run_id: str) -> None:
 def _flip_output_byte(source: Path, target: Path) -> int:
     """Copy the bundle with one letter of the first output event changed; answer that event's seq."""
     with zipfile.ZipFile(source) as bundle, zipfile.ZipFile(target, "w") as out:
+        log, seq = _with_one_letter_changed(bundle.read("events.log"))
         for member in bundle.infolist():
-            content = bundle.read(member)
-            if member.filename == "events.log":
-                lines = content.split(b"\n")
-                index = next(
-                    i for i, line in enumerate(lines) if line.startswith(b"+ ") and b'"data":"' in line
-                )
-                place = lines[index].index(b'"data":"') + len(b'"data":"')
-                lines[index] = lines[index][:place] + b"X" + lines[index][place + 1 :]
-                seq = int(lines[index - 6])
-                content = b"\n".join(lines)
-            out.writestr(member, content)
+            out.writestr(member, log if member.filename == "events.log" else bundle.read(member))
     return seq
+
+
+def _with_one_letter_changed(log: bytes) -> tuple[bytes, int]:
+    """The events with the first letter of the first output changed, and that event's seq."""
+    lines = log.split(b"\n")
+    index = next(i for i, line in enumerate(lines) if line.startswith(b"+ ") and b'"data":"' in line)
+    place = lines[index].index(b'"data":"') + len(b'"data":"')
+    lines[index] = lines[index][:place] + b"X" + lines[index][place + 1 :]
+    return b"\n".join(lines), int(lines[index - 6])

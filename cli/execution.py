@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from eventstore.log import NewEvent
-from runner.job import Job, Report, RequestedArtifact, Runner, StoredBlob
+from runner.job import Job, Limit, Report, RequestedArtifact, Runner, StoredBlob
+from runner.templates import EXTERNAL_TEMPLATE, Templates, UnknownTemplate
 from runs.dispatch import Emit, Ended, Store
 from runs.ids import new_id
 from runs.session import RunSession
@@ -78,3 +79,30 @@ class Execution:
 
     def _store_artifact(self, source: BinaryIO, size_bytes_max: int) -> StoredBlob:
         return StoredBlob(*self._blobs.put_file(source, size_bytes_max))
+
+
+class TemplateNames:
+    """`runs.service.ResolveTemplate` over the runner's templates."""
+
+    def __init__(self, templates: Templates) -> None:
+        self._templates = templates
+
+    def __repr__(self) -> str:
+        return "TemplateNames()"
+
+    def __call__(self, slug: str, version_id: str | None) -> dict[str, str] | None:
+        """The template's record; None for an unknown name, and for the one that marks recorded runs."""
+        try:
+            template = self._templates.get(version_id or slug)
+        except UnknownTemplate:
+            return None
+        by_version = version_id is not None and template.slug == version_id
+        return None if template.slug == EXTERNAL_TEMPLATE or by_version else template.record()
+
+
+def describe_limits(limits: Mapping[str, Limit]) -> str:
+    """The named limits in one line, each with whether this machine enforces it."""
+    return ", ".join(
+        f"{name} {limit.value:,} {'enforced' if limit.enforced else 'NOT enforced'}"
+        for name, limit in sorted(limits.items())
+    )

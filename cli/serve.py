@@ -13,6 +13,7 @@ import click
 import uvicorn
 
 from cli import config_file
+from cli.execution import describe_limits
 from cli.settings import Settings
 from cli.wiring import Server, open_server
 from runs.organization import authenticate
@@ -39,7 +40,9 @@ def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
     line's configuration (mode 0600), so that a second terminal just works.
     """
     given = {"host": host, "port": port, "data_dir": data_dir}
-    settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    settings = Settings().model_copy(
+        update={name: value for name, value in given.items() if value is not None}
+    )
     if settings.provider == "process" and settings.host not in LOOPBACK:
         raise click.ClickException("The process provider isolates nothing: it is allowed on loopback only.")
     listener = _listen(settings.host, settings.port)
@@ -67,8 +70,8 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     async with open_server(settings) as server:
         if server.runner.provider == "process" and settings.host not in LOOPBACK:
             raise click.ClickException(
-                "bubblewrap does not work here, and the process provider isolates nothing: it serves loopback "
-                "only. Install bubblewrap, or listen on 127.0.0.1."
+                "bubblewrap does not work here, and the process provider isolates nothing: it serves "
+                "loopback only. Install bubblewrap, or listen on 127.0.0.1."
             )
         http = HttpServer(server, settings)
         host, port = listener.getsockname()[:2]
@@ -111,7 +114,7 @@ async def _announce(http: HttpServer, server: Server, settings: Settings, url: s
         ("API key", await _remember(server, url)),
         ("data folder", f"{settings.data_dir.resolve()} (kept; {_recovered(server)})"),
         ("sandbox", _sandbox(server)),
-        ("limits", server.runner.describe_limits()),
+        ("limits", describe_limits(server.runner.limits)),
         ("stop", "Ctrl-C (everything acknowledged is on disk already)"),
     )
     for name, text in lines:

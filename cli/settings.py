@@ -8,10 +8,10 @@ from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from runner.limits import RunnerLimits
 
 from api.limits import ApiLimits
 from eventstore.log import LogLimits
+from runner.limits import RunnerLimits
 from runs.limits import RunLimits
 
 

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eventstore.blobs import BlobStore
-from eventstore.sqlite.folder import DataFolder
 from eventstore.sqlite.log import SqliteLog
-from runner.local import LocalRunner
 from starlette.types import ASGIApp
 
 from api.app import create_app
 from api.services import Services
-from cli.execution import Execution
+from cli.execution import Execution, TemplateNames
 from cli.keys import Identity, load_or_make_identity
 from cli.settings import Settings
+from eventstore.blobs import BlobStore
+from eventstore.sqlite.folder import DataFolder
 from evidence.policy import format_policy
 from projections.projector import Projections
+from runner.local import LocalRunner
 from runs.dispatch import Dispatcher
 from runs.organization import FirstStart, first_start
 from runs.reap import Reaper
@@ -58,13 +59,20 @@ class Server:
 async def open_server(settings: Settings) -> AsyncGenerator[Server]:
     """Open the data folder, recover what a crash left, and serve until the block ends.
 
-    Order matters: the lock first; the identity before the database that it signs; the runner's sweep
-    before any run is ended as recovered, so that nothing of it still runs when its log says so.
+    Order matters: the lock first; the identity before the database that it signs; the runner's start,
+    which ends a crashed predecessor's sandboxes, before any run is ended as recovered, so that nothing
+    of it still runs when its log says so.
     """
     with DataFolder(settings.data_dir):
         identity = load_or_make_identity(settings.data_dir, settings.origin)
         blobs = BlobStore(settings.data_dir / "blobs")
-        runner = LocalRunner(settings.data_dir / "sandboxes", settings.provider, settings.runner, now_ms)
+        runner = await LocalRunner.start(
+            settings.data_dir / "work",
+            now_ms=now_ms,
+            limits=replace(settings.runner, concurrent_runs_max=settings.runs.executing_max),
+            provider=settings.provider,
+            search_path=[Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder],
+        )
         store = await SqliteLog.open(
             log_path(settings.data_dir),
             signer=identity.signer,
@@ -75,7 +83,6 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(store.aclose)
             stack.push_async_callback(runner.close)
-            await runner.recover()
             first = await first_start(store, plan=settings.plan_default)
             dispatcher = Dispatcher(store, Execution(store, blobs, runner), settings.runs, now_ms)
             reaper = Reaper(store, runner.destroy_sandbox, settings.runs, now_ms)
@@ -101,7 +108,7 @@ def _services(
     settings: Settings, identity: Identity, store: SqliteLog, blobs: BlobStore, runner: LocalRunner,
     dispatcher: Dispatcher,
 ) -> Services:  # fmt: skip
-    runs = RunService(store, dispatcher, runner.resolve_template, settings.runs, now_ms)
+    runs = RunService(store, dispatcher, TemplateNames(runner.templates), settings.runs, now_ms)
     temporary_dir = settings.data_dir / "tmp"
     shutil.rmtree(temporary_dir, ignore_errors=True)  # bundles that a crash left half-written
     temporary_dir.mkdir(mode=0o700)

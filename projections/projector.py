@@ -50,19 +50,19 @@ class Projections:
         self, views: ViewWriter, stream: str, events: Sequence[tuple[NewEvent, StoredEvent]]
     ) -> ViewRow | None:
         fold = self._fold_before(views, stream, events[0][1].seq)
-        changed = False
+        row: ViewRow | None = None
         for new, stored in events:
             event = _event(new, stored)
             fold.apply(event)
             if new.type not in OUTPUT_TYPES:
                 project_run_event(views, fold, event)
-                changed = True
+                # Made here and not once behind the loop: the row must not depend on how events were
+                # grouped into appends, or a rebuild would give another one.
+                row = run_row(fold)
         if events[-1][0].type == "seal":
             self._folds.pop(stream, None)
-        if not changed:
-            return None
-        row = run_row(fold)
-        views.put("runs", row)
+        if row is not None:
+            views.put("runs", row)
         return row
 
     def _fold_before(self, views: ViewWriter, stream: str, seq: int) -> RunFold:

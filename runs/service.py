@@ -24,7 +24,7 @@ from runs.session import load_session
 class ResolveTemplate(Protocol):
     """Names a template (wired to the runner's templates in `cli`)."""
 
-    def __call__(self, slug: str | None, version_id: str | None) -> Mapping[str, str] | None:
+    def __call__(self, slug: str, version_id: str | None) -> Mapping[str, str] | None:
         """`{id, slug, version, versionId}`, or None when no such template exists."""
         ...
 

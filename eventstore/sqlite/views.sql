@@ -1,4 +1,4 @@
--- The statements on one view; `{view}` stands for its name. A row's columns come in the order of
+-- The statements on one view, whose name is filled in. A row's columns come in the order of
 -- `ViewRow`, its labels as one JSON object.
 
 -- get --
@@ -45,7 +45,7 @@ SELECT id, org_id, project_id, parent, status, sort_key, doc FROM {view} ORDER B
 SELECT row_id, name, value, org_id, sort_key FROM {view}_labels ORDER BY row_id, name;
 
 -- list --
--- `{arms}` choose ids by index alone, a page each at most; here the best of them become rows.
+-- The arms choose ids by index alone, a page each at most; here the best of them become rows.
 WITH chosen(id, sort_key) AS (
     {arms}
 )
