@@ -10,9 +10,10 @@ from starlette.types import ASGIApp
 
 from api import event_routes, proof_routes, resource_routes, run_routes
 from api.edge import Edge
-from api.errors import envelope
+from api.errors import envelope, refusal_of
 from api.queries import json_response
 from api.services import Services
+from eventstore.log import LogError
 from runs.refusal import Refusal
 
 
@@ -25,6 +26,8 @@ def create_app(services: Services) -> ASGIApp:
         app.include_router(routes.router)
     app.add_exception_handler(HTTPException, framework_error)
     app.add_exception_handler(Refusal, refused)
+    app.add_exception_handler(LogError, log_refused)
+    app.add_exception_handler(Exception, failed)
     return Edge(app, drain_bytes_max=services.limits.drain_bytes_max)
 
 
@@ -38,6 +41,21 @@ async def refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
     status, headers, body = envelope(error, request.state.request_id)
     return Response(body, status, headers)
+
+
+async def log_refused(request: Request, error: Exception) -> Response:
+    """What the log refuses, translated once; anything the rules should have caught is our fault."""
+    return await refused(request, refusal_of(error) or _our_fault(request))
+
+
+async def failed(request: Request, _: Exception) -> Response:
+    """What nobody foresaw: the server's log gets the traceback, the caller the id to report."""
+    return await refused(request, _our_fault(request))
+
+
+def _our_fault(request: Request) -> Refusal:
+    request_id: str = request.state.request_id
+    return Refusal("internal_error", f"The server failed. Report request {request_id} to its operator.")
 
 
 async def framework_error(request: Request, error: Exception) -> Response:

@@ -1,16 +1,10 @@
-"""The outermost ASGI layer: request ids, draining of unread bodies, and the last resort for exceptions."""
+"""The outermost ASGI layer: request ids, and the draining of bodies that nobody read."""
 
 from __future__ import annotations
 
-import logging
-
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import envelope, refusal_of
 from runs.ids import new_id
-from runs.refusal import Refusal
-
-logger = logging.getLogger(__name__)
 
 
 class Edge:
@@ -26,17 +20,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(scope, receive, send, self._drain_bytes_max)
-        try:
-            await self._app(scope, exchange.receive, exchange.send)
-        except Exception as error:
-            if exchange.started:
-                raise
-            refusal = refusal_of(error)
-            if refusal is None:
-                logger.exception("request %s failed", exchange.request_id)
-                message = f"The server failed. Report request {exchange.request_id} to its operator."
-                refusal = Refusal("internal_error", message)
-            await exchange.refuse(refusal)
+        await self._app(scope, exchange.receive, exchange.send)
 
 
 class _Exchange:
@@ -50,7 +34,6 @@ class _Exchange:
         self._body_pending = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
         self.request_id = new_id("req")
         scope.setdefault("state", {})["request_id"] = self.request_id
-        self.started = False
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -61,16 +44,8 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             await self._drain()
-            self.started = True
             message["headers"] = [*message.get("headers", []), (b"x-request-id", self.request_id.encode())]
         await self._send(message)
-
-    async def refuse(self, refusal: Refusal) -> None:
-        status, headers, body = envelope(refusal, self.request_id)
-        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-        raw.append((b"content-length", str(len(body)).encode()))
-        await self.send({"type": "http.response.start", "status": status, "headers": raw})
-        await self.send({"type": "http.response.body", "body": body})
 
     async def _drain(self) -> None:
         """Read what the client still sends (CONTRACT rule 10), up to the named limit."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from evidence.verify import verify_bundle
 from fastapi import APIRouter
 from starlette.background import BackgroundTask
 from starlette.requests import Request
@@ -14,6 +13,7 @@ from api.bundles import write_bundle_file
 from api.queries import flag, json_response
 from api.services import principal_of, services_of
 from evidence.canonical import encode
+from evidence.verify import verify_bundle
 from runs.refusal import Refusal, not_found
 
 router = APIRouter(prefix="/v1")

@@ -46,8 +46,9 @@ async def create_run(request: Request) -> Response:
         sandbox_id=body.sandbox_id,
         template_version_id=body.template_version_id,
     )
-    # The fingerprint is over the resolved request, so that spelling out a default is the same request.
-    idempotent = idempotent_request(request, who, encode(run.fields()))
+    # Over the parsed body: key order and spaces are not another request. It may hold what a run must
+    # not (metadata keys, say), which is refused behind the look at the stored answer.
+    idempotent = idempotent_request(request, who, body.model_dump_json().encode())
     return answered(await services.runs.create(who, run, idempotent))
 
 

@@ -196,7 +196,7 @@ def test_a_staged_upload_is_judged_at_finalize(running: Running) -> None:
     finalize = f"/v1/workspace-runs/{run_id}/archive/finalize"
     body = {"uploadId": transfer["id"], **wanted}
     _error(running.http.post(finalize, json=body), 409, "upload_incomplete")
-    running.http.put(transfer["uploadUrl"], content=data[:-1] + b"\0")
+    running.http.put(transfer["uploadUrl"], content=data[:-1] + b"\1")
     _error(running.http.post(finalize, json=body), 400, "upload_checksum_mismatch")
     running.http.put(transfer["uploadUrl"], content=data[:-1])
     _error(running.http.post(finalize, json=body), 400, "upload_size_mismatch")
