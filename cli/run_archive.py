@@ -12,9 +12,10 @@ import click
 
 from cli import output
 from cli.event_output import EventWriter
+from cli.interruption import Interruption
 from cli.lazy import ExampleCommand
 from cli.options import ARCHIVE, JSON, create_options, measured, run_request, session
-from cli.problems import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, CliError, Problem, from_client_error
+from cli.problems import EXIT_ERROR, EXIT_OK, CliError, from_client_error
 from client.errors import StreamInterrupted
 from client.shapes import TERMINAL_STATUSES, WorkspaceRun
 
@@ -106,21 +107,19 @@ class Attempt:
         assert self.writer.ended is not None, "a stream ends with `terminal` or raises"
         return self.writer.ended
 
-    def interrupted(self) -> Problem:
+    def interrupted(self) -> Interruption:
         """What Ctrl-C leaves behind, and what can be done about it."""
         run_id, last_seq = self.run_id, self.writer.last_seq
-        message, remedy = "Stopped before the run was created.", None
-        if run_id and self.stage is Stage.UPLOADING:
-            message = f"Stopped while uploading. {run_id} waits for its archive; nothing runs."
-            remedy = f"crownest workspace-runs cancel {run_id}"
-        elif run_id:
-            message = f"Stopped watching. {run_id} goes on."
-            remedy = (
-                f"crownest workspace-runs logs {run_id} --after-seq {last_seq}   (to follow), or "
-                f"crownest workspace-runs cancel {run_id}   (to stop it)"
-            )
+        cancel = f"crownest workspace-runs cancel {run_id}"
+        if run_id is None:
+            return Interruption("Stopped before the run was created.", {}, {})
         details = {"workspaceRunId": run_id, "lastSeq": last_seq}
-        return Problem("interrupted", message, remedy, details=details, exit_code=EXIT_INTERRUPTED)
+        if self.stage is Stage.UPLOADING:
+            message = f"Stopped while uploading. {run_id} waits for its archive; nothing runs."
+            return Interruption(message, {"cancel": cancel}, details)
+        follow = f"crownest workspace-runs logs {run_id} --after-seq {last_seq}"
+        message = f"Stopped watching. {run_id} goes on."
+        return Interruption(message, {"follow": follow, "cancel": cancel}, details)
 
 
 def exit_status(run: WorkspaceRun) -> int:
@@ -191,8 +190,7 @@ def run_archive(
         with session() as client:
             return attempt.execute(client, run_request(shlex.join(argv), options), archive, idempotency_key)
     except KeyboardInterrupt:
-        output.error(attempt.interrupted(), as_json=as_json)
-        return EXIT_INTERRUPTED
+        return attempt.interrupted().tell(as_json=as_json)
     except CliError as exc:
         raise _told_with(attempt.run_id, exc) from exc
 

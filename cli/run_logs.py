@@ -6,9 +6,10 @@ import click
 
 from cli import output
 from cli.event_output import EventWriter
+from cli.interruption import Interruption
 from cli.lazy import ExampleCommand
 from cli.options import JSON, RUN_ID, WholeNumber, session
-from cli.problems import EXIT_INTERRUPTED, CliError, Problem
+from cli.problems import CliError
 
 
 @click.command(
@@ -37,8 +38,7 @@ def logs(*, run_id: str, after_seq: int, as_json: bool) -> int:
                 writer.write(event)
     except KeyboardInterrupt:
         writer.finish()
-        output.error(_stopped(run_id, max(after_seq, writer.last_seq)), as_json=as_json)
-        return EXIT_INTERRUPTED
+        return _stopped(run_id, max(after_seq, writer.last_seq)).tell(as_json=as_json)
     except CliError:
         writer.finish()
         raise
@@ -48,11 +48,9 @@ def logs(*, run_id: str, after_seq: int, as_json: bool) -> int:
     return 0
 
 
-def _stopped(run_id: str, last_seq: int) -> Problem:
-    return Problem(
-        "interrupted",
+def _stopped(run_id: str, last_seq: int) -> Interruption:
+    return Interruption(
         f"Stopped reading after event {last_seq}. The run is not affected.",
-        f"crownest workspace-runs logs {run_id} --after-seq {last_seq}",
-        details={"workspaceRunId": run_id, "lastSeq": last_seq},
-        exit_code=EXIT_INTERRUPTED,
+        {"follow": f"crownest workspace-runs logs {run_id} --after-seq {last_seq}"},
+        {"workspaceRunId": run_id, "lastSeq": last_seq},
     )
