@@ -36,7 +36,7 @@ class ArchiveLimits:
     entries_max: int = 50_000
     depth_max: int = 64
     path_bytes_max: int = 1024
-    ratio_max: int = 256
+    ratio_max: int = 200
     ratio_free_bytes: int = 32 * 1024 * 1024
     """The ratio of bytes out to bytes in is judged only beyond this many bytes out."""
 

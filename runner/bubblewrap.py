@@ -90,7 +90,10 @@ class BubblewrapProvider:
 
     async def boot(self, sandbox_id: str, interpreters: Sequence[Interpreter], search_path: str) -> Sandbox:
         """Start a sandbox that sees these interpreters."""
-        environment = base_environment(search_path, _HOME, "/tmp")  # noqa: S108  # a path in the sandbox
+        environment = {
+            **base_environment(search_path, _HOME, "/tmp"),  # noqa: S108  # a path in the sandbox
+            **_libraries(interpreters),
+        }
         note = new_remains(sandbox_id, "namespace")
         return await self._ground.raise_sandbox(note, environment, lambda: self._start(interpreters))
 
@@ -102,6 +105,8 @@ class BubblewrapProvider:
                 source, target = interpreter.mount
                 mounts[target] = source if identity.uid is None else await self._reachable(source)
         options = sandbox_options(self._ground.limits, mounts)
+        for name, value in _libraries([self._ground.python]).items():
+            options += ["--setenv", name, value]
         with ExitStack() as opened:
             status_fd, status_write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             opened.callback(os.close, status_fd)
@@ -130,6 +135,11 @@ class BubblewrapProvider:
     async def _reachable(self, source: Path) -> Path:
         """A private prefix, for the user that root drops to."""
         return await self._ground.spawner.reachable(source.parent) / source.name
+
+
+def _libraries(interpreters: Sequence[Interpreter]) -> dict[str, str]:
+    folders = [one.library_folder for one in interpreters if one.library_folder]
+    return {"LD_LIBRARY_PATH": ":".join(folders)} if folders else {}
 
 
 def _opened(stack: ExitStack, content: bytes) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ _REMOVE_ROUNDS_MAX = 500
 _PAUSE_S = 0.002
 _CONTROLLERS = ("memory", "pids")
 _SERVER_LEAF = "crownest-server"
+_ROOT = "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +117,9 @@ def detect_cgroups(*, proc: Path = Path("/proc/self")) -> Cgroups:
         return Cgroups()
     parents = _parents(own, mounts)
     unified = parents.get("")
-    if unified and unified.name == _SERVER_LEAF:  # another runner of this process moved us there
-        unified = unified.parent
-    if unified and not all(name in parents for name in _CONTROLLERS):
-        offered = _delegated(unified)
-        parents = {**{name: unified for name in _CONTROLLERS if name in offered}, **parents}
+    if unified:
+        unified, offered = _unified(unified, parents[_ROOT])
+        parents = {**dict.fromkeys(offered, unified), **parents}
     return Cgroups(
         memory=_tried(lambda path: Cgroups(memory=path), parents.get("memory")),
         pids=_tried(lambda path: Cgroups(pids=path), parents.get("pids")),
@@ -139,7 +138,7 @@ def _tried(make: Callable[[Path], Cgroups], parent: Path | None) -> Path | None:
 
 
 def _parents(own: str, mounts: str) -> dict[str, Path]:
-    """Our own group's folder per controller; the empty name stands for the version 2 hierarchy."""
+    """Our own group's folder per controller; the empty name stands for version 2, and `/` for its top."""
     roots: dict[str, tuple[str, str]] = {}
     for line in mounts.splitlines():
         left, _, right = line.partition(" - ")
@@ -156,22 +155,41 @@ def _parents(own: str, mounts: str) -> dict[str, Path]:
                 root, mount_point = roots[name]
                 inside = path.removeprefix(root.rstrip("/")).lstrip("/")
                 parents[name] = Path(mount_point) / inside
+    if "" in roots:
+        parents[_ROOT] = Path(roots[""][1])
     return parents
 
 
-def _delegated(own: Path) -> Iterable[str]:
+def _unified(own: Path, root: Path) -> tuple[Path, list[str]]:
+    """Where to make groups of version 2, and the controllers that they have there.
+
+    Below our own group, as delegation wants it; where that is not ours to arrange (a login session, say),
+    root may use the top of the hierarchy. A process is in one group of version 2 only: one place for all.
+    """
+    if own.name == _SERVER_LEAF:  # another runner of this process moved us there
+        own = own.parent
+    offered = _delegated(own)
+    if offered or own == root or not os.access(root / "cgroup.procs", os.W_OK):
+        return own, offered
+    offered = _listed(root / "cgroup.subtree_control")
+    return (root, offered) if offered else (own, [])
+
+
+def _listed(controllers: Path) -> list[str]:
+    try:
+        return [name for name in _CONTROLLERS if name in controllers.read_text().split()]
+    except OSError:
+        return []
+
+
+def _delegated(own: Path) -> list[str]:
     """The controllers that groups below our own get; turns them on where that is ours to do.
 
     Version 2 has no processes beside groups with controllers, so we may have to move into a leaf first. Where
     others share our group, that does not help: everything is put back, and no limit is claimed.
     """
-    try:
-        wanted = [name for name in _CONTROLLERS if name in (own / "cgroup.controllers").read_text().split()]
-        missing = [
-            name for name in wanted if name not in (own / "cgroup.subtree_control").read_text().split()
-        ]
-    except OSError:
-        return ()
+    wanted, present = _listed(own / "cgroup.controllers"), _listed(own / "cgroup.subtree_control")
+    missing = [name for name in wanted if name not in present]
     if not missing or _turn_on(own, missing):
         return wanted
     leaf = own / _SERVER_LEAF
@@ -179,13 +197,13 @@ def _delegated(own: Path) -> Iterable[str]:
         leaf.mkdir(exist_ok=True)
         (leaf / "cgroup.procs").write_text(str(os.getpid()))
     except OSError:
-        return ()
+        return present
     if _turn_on(own, missing):
         return wanted
     with contextlib.suppress(OSError):
         (own / "cgroup.procs").write_text(str(os.getpid()))
         leaf.rmdir()
-    return [name for name in wanted if name not in missing]
+    return present
 
 
 def _turn_on(own: Path, names: list[str]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
@@ -25,6 +25,7 @@ from runner.provider import Provider
 from runner.registry import Registry, SandboxConflict
 from runner.sandbox import Sandbox
 from runner.templates import Template, Templates
+from runner.uninterrupted import uninterrupted
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +88,10 @@ class Execution:
             result = await self._in_sandbox(sandbox, template)
             return await self._clean_up(sandbox, result)
         except _EmitFailed as failure:
-            await _uninterrupted(self._tools.registry.destroy(sandbox.id))
+            await uninterrupted(self._tools.registry.destroy(sandbox.id))
             raise failure.__cause__ or failure from None
         except BaseException:
-            await _uninterrupted(self._tools.registry.destroy(sandbox.id))
+            await uninterrupted(self._tools.registry.destroy(sandbox.id))
             raise
 
     async def _sandbox(self) -> tuple[Sandbox, Template]:
@@ -139,9 +140,9 @@ class Execution:
             return Result(None, canceled=True)
         await self._collect(sandbox)
         if ending.timed_out:
-            return Result("timeout", f"The command ran longer than {self._job.timeout_ms} ms and was ended.")
+            return Result("timeout")
         if ending.exit_code:
-            return Result("command_exit", f"The command exited with code {ending.exit_code}.")
+            return Result("command_exit")
         return Result(None)
 
     async def _extract(self, sandbox: Sandbox) -> Extracted:
@@ -215,7 +216,7 @@ class Execution:
             # A crash from here on ends the sandbox as well: the report may promise one that recovery ends.
             await self._emit(reports.kept(registry.keep(sandbox.id)))
             return _with_cleanup(result, "not_requested")
-        removed = await _uninterrupted(registry.destroy(sandbox.id))
+        removed = await uninterrupted(registry.destroy(sandbox.id))
         await self._emit(reports.cleaned_up(removed=removed is not False))
         return _with_cleanup(result, "failed" if removed is False else "succeeded")
 
@@ -246,17 +247,3 @@ def _open_verified(archive: Path, sha256: str) -> int:
             return os.dup(file.fileno())
     except OSError as error:
         raise _Failed("extraction_failed", f"The stored archive cannot be read: {error.strerror}.") from error
-
-
-async def _uninterrupted(work: Coroutine[object, object, bool | None]) -> bool | None:
-    """Do the work to its end even if we are canceled meanwhile; the cancel is delivered afterwards."""
-    task = asyncio.ensure_future(work)
-    canceled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as cancel:
-            canceled = cancel
-    if canceled:
-        raise canceled
-    return task.result()

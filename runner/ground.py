@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 
 from runner import proctable, remains
 from runner.cgroups import Cgroups
-from runner.holder_program import holder_program
 from runner.interpreters import Interpreter
 from runner.job import Limit
 from runner.limits import RunnerLimits
@@ -26,10 +25,10 @@ class Ground:
     notes: Notes
     cgroups: Cgroups
     limits: RunnerLimits
+    program: bytes = field(repr=False)
+    """The holder."""
     python: Interpreter
-    """Runs the holder."""
-    program: bytes = field(default_factory=holder_program, repr=False)
-    """The holder itself."""
+    """What runs it."""
 
     async def raise_sandbox(
         self,

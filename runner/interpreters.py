@@ -37,6 +37,14 @@ class Interpreter:
         return str(Path(target) / self.executable.relative_to(source)) if source.is_dir() else target
 
     @property
+    def library_folder(self) -> str | None:
+        """Where its shared library is mounted: the place that the program itself knows is the private one."""
+        if self.mount is None:
+            return None
+        source, target = self.mount
+        return f"{target}/lib" if any(source.glob("lib/libpython*.so*")) else None
+
+    @property
     def folder(self) -> str:
         """The folder to put into PATH."""
         return str(Path(self.path).parent)

@@ -19,7 +19,7 @@ class RunnerLimits:
     entries_max: int = 50_000
     path_depth_max: int = 64
     path_bytes_max: int = 1024
-    ratio_max: int = 256
+    ratio_max: int = 200
     """Bytes out per byte in; ordinary source packs 4 to 20 times, one value over and over 1,030 times."""
 
     output_bytes_max: int = 256 * MIB

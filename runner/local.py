@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from runner import remains, reports
 from runner.cgroups import detect_cgroups
 from runner.execution import Execution, Tools
 from runner.ground import Ground
-from runner.interpreters import find_holder_pythons
+from runner.holder_program import holder_program
 from runner.job import CancelSignal, Emit, Job, Limit, Result, StoreArtifact
 from runner.limits import RunnerLimits
 from runner.probe import Found, probe
@@ -93,8 +94,9 @@ class LocalRunner:
         spawner = Spawner()
         try:
             cgroups = await asyncio.to_thread(detect_cgroups)
+            program = await asyncio.to_thread(holder_program)
             found = await probe(
-                Ground(spawner, notes, cgroups, limits, find_holder_pythons()[0]),
+                partial(Ground, spawner, notes, cgroups, limits, program),
                 work_dir,
                 wanted=provider,
                 bubblewrap=bubblewrap or _installed_bubblewrap(),

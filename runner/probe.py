@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from runner.bubblewrap import BubblewrapProvider
@@ -20,7 +20,10 @@ from runner.sandbox import Sandbox
 from runner.templates import Tool
 
 _ANSWER_BYTES_MAX = 4096
+_ANSWER_TIMEOUT_S = 10.0
 PROVIDERS = ("auto", "bubblewrap", "process")
+GroundWith = Callable[[Interpreter], Ground]
+"""The ground with the interpreter that is to run its holders."""
 HOW_TO_ISOLATE = (
     "Install bubblewrap 0.8 or newer (Debian, Ubuntu: apt install bubblewrap) to isolate commands."
 )
@@ -36,7 +39,12 @@ class Found:
 
 
 async def probe(
-    ground: Ground, work_dir: Path, *, wanted: str, bubblewrap: Path | None, search_path: Sequence[Path]
+    ground_with: GroundWith,
+    work_dir: Path,
+    *,
+    wanted: str,
+    bubblewrap: Path | None,
+    search_path: Sequence[Path],
 ) -> Found:
     """Try bubblewrap, then plain processes, unless `wanted` names one of them.
 
@@ -49,9 +57,9 @@ async def probe(
     reasons: list[str] = []
     if bubblewrap is None and wanted != "process":
         reasons.append("bubblewrap is not installed")
-    for provider, warning in _candidates(ground, work_dir, wanted, bubblewrap):
+    for provider, warning in _candidates(ground_with, work_dir, wanted, bubblewrap):
         try:
-            tools = await _try(provider, ground, interpreters)
+            tools = await _try(provider, interpreters)
         except (SandboxUnavailable, SandboxGone, TimeoutError) as failure:
             reasons.append(f"{provider.name}: {str(failure) or 'no answer in time'}")
             continue
@@ -61,31 +69,31 @@ async def probe(
 
 
 def _candidates(
-    ground: Ground, work_dir: Path, wanted: str, bubblewrap: Path | None
+    ground_with: GroundWith, work_dir: Path, wanted: str, bubblewrap: Path | None
 ) -> Iterator[tuple[Provider, str | None]]:
     """Providers from best to worst, each with the warning that belongs to it."""
-    pythons = find_holder_pythons()
+    pythons = find_holder_pythons()  # none: no candidate, and the caller says so
     if wanted != "process" and bubblewrap:
         for python in pythons:
-            yield BubblewrapProvider(replace(ground, python=python), bubblewrap), None
+            yield BubblewrapProvider(ground_with(python), bubblewrap), None
     if wanted == "bubblewrap":
         return
     if os.geteuid() == 0:
         warning = "Commands run without isolation, as a user without rights"
         for python in pythons:
-            yield ProcessProvider(replace(ground, python=python), work_dir, drop=True), warning
+            yield ProcessProvider(ground_with(python), work_dir, drop=True), warning
     whom = "root" if os.geteuid() == 0 else "the server's own user"
     for python in pythons:
         warning = f"Commands run without isolation, as {whom}, and can do whatever that user can"
-        yield ProcessProvider(replace(ground, python=python), work_dir, drop=False), warning
+        yield ProcessProvider(ground_with(python), work_dir, drop=False), warning
 
 
-async def _try(provider: Provider, ground: Ground, interpreters: Sequence[Interpreter]) -> dict[str, Tool]:
+async def _try(provider: Provider, interpreters: Sequence[Interpreter]) -> dict[str, Tool]:
     """Boot a sandbox, and ask for the versions the way a command would find the interpreters."""
     sandbox_id = f"sbx_probe{secrets.token_hex(8)}"
     sandbox = await provider.boot(sandbox_id, interpreters, search_path_of(interpreters))
     try:
-        async with asyncio.timeout(ground.limits.boot_timeout_ms / 1000):
+        async with asyncio.timeout(_ANSWER_TIMEOUT_S):
             answer = await _answer(sandbox, "; ".join(_question(one.name) for one in interpreters) or ":")
     finally:
         await sandbox.destroy()

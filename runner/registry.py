@@ -10,6 +10,7 @@ from runner.link import SandboxUnavailable
 from runner.provider import Provider
 from runner.sandbox import Sandbox
 from runner.templates import Template
+from runner.uninterrupted import uninterrupted
 
 OnExpired = Callable[[str], Awaitable[None]]
 """Told the id of a kept sandbox that was ended because its time was over."""
@@ -60,7 +61,19 @@ class Registry:
         return self._closed
 
     async def boot(self, sandbox_id: str, template: Template) -> Sandbox:
-        """A new sandbox, in use; raises `SandboxUnavailable`, or `SandboxConflict` for an id that lives."""
+        """A new sandbox, in use; raises `SandboxUnavailable`, or `SandboxConflict` for an id that lives.
+
+        A caller that is canceled meanwhile leaves no half-booted sandbox: it is booted, ended, and only then
+        is the cancel delivered.
+        """
+        booting = asyncio.ensure_future(self._boot(sandbox_id, template))
+        try:
+            return await asyncio.shield(booting)
+        except asyncio.CancelledError:
+            await uninterrupted(self._undo(booting))
+            raise
+
+    async def _boot(self, sandbox_id: str, template: Template) -> Sandbox:
         if sandbox_id in self._entries or sandbox_id in self._booting:
             raise SandboxConflict(f"Sandbox {sandbox_id} exists already.")
         if self._closed:
@@ -79,10 +92,17 @@ class Registry:
             raise SandboxUnavailable("The server is being stopped.")
         return sandbox
 
+    async def _undo(self, booting: asyncio.Future[Sandbox]) -> None:
+        try:
+            sandbox = await booting
+        except (SandboxConflict, SandboxUnavailable):
+            return
+        await self.destroy(sandbox.id)
+
     def take(self, sandbox_id: str) -> tuple[Sandbox, Template]:
         """A kept sandbox for one more run, in use until `keep` or `destroy`; raises `SandboxConflict`."""
         entry = self._entries.get(sandbox_id)
-        if entry is None or entry.sandbox.gone:
+        if entry is None or entry.sandbox.gone or entry.sandbox.destroyed:
             raise SandboxConflict(
                 f"Sandbox {sandbox_id} is not here: it was destroyed or has expired. "
                 "Run without it, or keep a new one."
@@ -128,6 +148,9 @@ class Registry:
         task.add_done_callback(self._expiring.discard)
 
     async def _expired(self, sandbox_id: str) -> None:
+        entry = self._entries.get(sandbox_id)
+        if entry is None or entry.busy:  # a run took it, or it was ended, in the same moment
+            return
         await self.destroy(sandbox_id)
         if self._on_expired:
             await self._on_expired(sandbox_id)

@@ -564,6 +564,18 @@ async def test_a_log_that_fails_under_a_noisy_command_does_not_wait_for_its_end(
     assert living(word) == []
 
 
+@pytest.mark.parametrize("pause_s", [0, 0.001, 0.02, 0.04])
+async def test_a_task_that_is_canceled_while_its_sandbox_boots_leaves_none(on: Bench, pause_s: float) -> None:
+    """The sandbox is booted all the same, and ended before the cancel goes on."""
+    running = asyncio.create_task(on.execute(on.job("true")))
+    await asyncio.sleep(pause_s)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert on.runner.statistics().sandboxes_busy == 0
+    assert not list(on.runner._notes.all())
+
+
 @pytest.mark.parametrize("step", ["extracting", "running", "stdout"])
 async def test_a_task_that_is_canceled_cleans_up_first(on: Bench, step: str) -> None:
     """As when the server stops: the sandbox is gone when the cancel arrives."""

@@ -231,6 +231,21 @@ def test_silence_is_a_drop_and_the_first_connection_is_not_retried(server: Recor
         seqs(client.stream_events(RUN_ID))
 
 
+def test_a_resumed_stream_waits_for_a_server_that_is_away() -> None:
+    """It stood before, so nothing answering is a drop like any other."""
+    waits: list[float] = []
+    answers: list[Exception | None] = [ConnectionFailed("refused", "http://x", "gone")] * 3 + [None]
+
+    @contextmanager
+    def open_stream(_: int) -> Iterator[Iterator[Event]]:
+        if (failure := answers.pop(0)) is not None:
+            raise failure
+        yield iter([{"type": "terminal", "seq": 9}])  # type: ignore[misc]
+
+    assert seqs(follow(open_stream, 8, resuming=True, sleep=waits.append)) == [9]
+    assert waits == [0.25, 0.5, 1.0]
+
+
 def test_every_way_of_failing_is_a_client_error() -> None:
     """Callers catch one class."""
     for error in (ApiError, BadAnswer, ConnectionFailed, StreamInterrupted):

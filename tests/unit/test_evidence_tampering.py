@@ -91,6 +91,11 @@ def test_a_deleted_event_leaves_a_gap() -> None:
     assert_caught(tamper_entries(HONEST, lambda e: e.pop(14)), "E_SEQ_GAP", 15)
     assert_caught(tamper_entries(HONEST, lambda e: e.__delitem__(slice(3, 9))), "E_SEQ_GAP", 4)
 
+    def delete_and_repeat(entries: Entries) -> None:
+        entries[6:8] = [entries[7], entries[5]]
+
+    assert_caught(tamper_entries(HONEST, delete_and_repeat), "E_SEQ_GAP", 7)
+
 
 def test_swapped_events_are_out_of_order() -> None:
     """E_SEQ_ORDER: the expected event follows right after (P9.6)."""

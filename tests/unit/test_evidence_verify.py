@@ -31,6 +31,7 @@ from tests.evidence_samples import (
     StoredRow,
     assert_caught,
     checkpoint_of,
+    event_of,
     example,
     example_events,
     example_rows,
@@ -190,8 +191,9 @@ def test_the_stream_of_an_organisation_is_always_open() -> None:
 
 def test_an_organisation_has_no_seal_no_evidence_and_no_redactions() -> None:
     """What belongs to runs alone is refused in its stream."""
-    seal = {"type": "seal"}
-    assert_caught(organisation(seal).bundle(), "E_FORMAT", 3, expected_run=ORG)
+    seal = event_of(example_rows()[15]) | {"lastPublicSeq": 2, "createdAt": "2026-11-22T14:00:00.000Z"}
+    verdict = assert_caught(organisation(seal).bundle(), "E_FORMAT", 3, expected_run=ORG)
+    assert "has no seal" in verdict.message
     assert_caught(organisation().bundle(evidence=b"{}"), "E_FORMAT", expected_run=ORG)
     recorded = organisation()
     dropped = [recorded.rows[0], recorded.rows[1].redacted()]

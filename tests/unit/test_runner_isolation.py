@@ -97,7 +97,7 @@ async def test_another_runs_workspace_is_out_of_reach(inside: Bench) -> None:
         "echo neighbours-secret > secret.txt; echo 1 > /tmp/s; echo 1 > /dev/shm/s", keep_sandbox=True
     )
     await inside.execute(other)
-    look = "find / /tmp /dev /home /workspace -xdev '(' -name secret.txt -o -name s ')'; ls /tmp /dev/shm; echo end"
+    look = "find / /tmp /dev /home -xdev '(' -name secret.txt -o -name s ')'; ls /tmp /dev/shm; echo end"
     said = await _said(inside, look)
     await inside.runner.destroy_sandbox(other.sandbox_id)
     assert said == "/dev/shm:\n\n/tmp:\nend\n"
