@@ -1,7 +1,7 @@
 """Runs source distributions that others wrote through `run-archive`, and compares with running them here.
 
-Not part of `make test`: it downloads. `make sdists` prints a line each and fails when an exit code, a count of
-tests or a last line differs from what the same suite gives outside the sandbox.
+Not part of `make test`: it downloads. `make sdists` prints a line each and fails when an exit code, a count
+of tests or a last line differs from what the same suite gives outside the sandbox.
 """
 
 from __future__ import annotations
@@ -79,8 +79,9 @@ SDISTS = (
 
 def download(sdist: Sdist, folder: Path) -> Path:
     """Fetch the archive with pip and check its digest."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:",
-               "--disable-pip-version-check", "--dest", str(folder), f"{sdist.name}=={sdist.version}"]  # fmt: skip
+    options = ["--quiet", "--no-deps", "--no-binary", ":all:", "--disable-pip-version-check"]
+    wanted = f"{sdist.name}=={sdist.version}"
+    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), wanted]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     path = folder / f"{sdist.folder}.tar.gz"
     assert hashlib.sha256(path.read_bytes()).hexdigest() == sdist.sha256, (
@@ -95,9 +96,14 @@ def outside(sdist: Sdist, archive: Path, folder: Path) -> tuple[int, str]:
         tar.extractall(folder, filter="data")
     env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(folder), "LANG": "C.UTF-8"}
     done = subprocess.run(
-        ["/bin/sh", "-c", sdist.command], cwd=folder / sdist.folder, env=env, timeout=SUITE_S_MAX, check=False,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        ["/bin/sh", "-c", sdist.command],
+        cwd=folder / sdist.folder,
+        env=env,
+        timeout=SUITE_S_MAX,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     return done.returncode, done.stdout.decode(errors="replace")
 
 
@@ -105,8 +111,9 @@ def inside(sdist: Sdist, archive: Path, running: Running, config: Path) -> tuple
     """Exit code and output of the same suite through the public command line."""
     env = {**os.environ, "CROWNEST_API_URL": running.url, "CROWNEST_API_KEY": running.key,
            "CROWNEST_CONFIG_PATH": str(config)}  # fmt: skip
-    command = [sys.executable, "-m", "cli.main", "workspace-runs", "run-archive", str(archive), "--",
-               "sh", "-c", f"cd {sdist.folder} && {sdist.command} 2>&1"]  # fmt: skip
+    shell = f"cd {sdist.folder} && {sdist.command} 2>&1"
+    run = ["workspace-runs", "run-archive", str(archive), "--", "sh", "-c", shell]
+    command = [sys.executable, "-m", "cli.main", *run]
     done = subprocess.run(
         command, env=env, timeout=SUITE_S_MAX, check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
