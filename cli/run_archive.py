@@ -16,7 +16,7 @@ from cli.interruption import Interruption
 from cli.lazy import ExampleCommand
 from cli.options import ARCHIVE, JSON, create_options, measured, run_request, session
 from cli.problems import EXIT_ERROR, EXIT_OK, CliError, from_client_error
-from client.errors import StreamInterrupted
+from client.errors import ConnectionFailed, StreamInterrupted
 from client.shapes import TERMINAL_STATUSES, WorkspaceRun
 
 if TYPE_CHECKING:
@@ -84,19 +84,20 @@ class Attempt:
     def _watch(self, client: CrownestClient, run_id: str) -> WorkspaceRun:
         """Stream to the end. When the stream ends early, ask once how the run stands (CONTRACT rule 6).
 
-        What was not seen yet is then read on a new connection, whether the run has ended or goes on.
+        What was not seen yet is then read on new connections, whether the run has ended or goes on
+        (docs/decisions/0102-a-stream-that-ends-early.md).
         """
         try:
             for event in client.stream_events(run_id, reconnect=False):
                 self.writer.write(event)
         except StreamInterrupted as early:
-            latest = client.get_run(run_id)
+            latest = _if_reachable(client, run_id)
             try:
-                for event in client.stream_events(run_id, after_seq=early.last_seq):
+                for event in client.stream_events(run_id, after_seq=early.last_seq, resuming=True):
                     self.writer.write(event)
             except StreamInterrupted:
                 # The events cannot be had, but the answer can: the exit status stays true.
-                if latest["status"] not in TERMINAL_STATUSES:
+                if latest is None or latest["status"] not in TERMINAL_STATUSES:
                     raise
                 self.writer.ended = latest
                 output.warn(
@@ -120,6 +121,14 @@ class Attempt:
         follow = f"crownest workspace-runs logs {run_id} --after-seq {last_seq}"
         message = f"Stopped watching. {run_id} goes on."
         return Interruption(message, {"follow": follow, "cancel": cancel}, details)
+
+
+def _if_reachable(client: CrownestClient, run_id: str) -> WorkspaceRun | None:
+    """The run, or None while the server is away: it may be starting again."""
+    try:
+        return client.get_run(run_id)
+    except ConnectionFailed:
+        return None
 
 
 def exit_status(run: WorkspaceRun) -> int:

@@ -184,9 +184,16 @@ class CrownestClient:
             next_seq if isinstance(next_seq, int) else None,
         )
 
-    def stream_events(self, run_id: str, *, after_seq: int = 0, reconnect: bool = True) -> Iterator[Event]:
+    def stream_events(
+        self, run_id: str, *, after_seq: int = 0, reconnect: bool = True, resuming: bool = False
+    ) -> Iterator[Event]:
         """Follow the run up to and including `terminal` (see `client.follow`)."""
-        return follow(lambda last_seq: self._open_stream(run_id, last_seq), after_seq, reconnect=reconnect)
+        return follow(
+            lambda last_seq: self._open_stream(run_id, last_seq),
+            after_seq,
+            reconnect=reconnect,
+            resuming=resuming,
+        )
 
     @contextmanager
     def _open_stream(self, run_id: str, after_seq: int) -> Generator[Iterator[Event]]:

@@ -19,8 +19,8 @@ OpenStream = Callable[[int], AbstractContextManager[Iterator[Event]]]
 class _Place:
     """Where the reader stands: the last event seen, whether any connection stood, whether the run ended."""
 
-    def __init__(self, after_seq: int) -> None:
-        self.last_seq, self.connected, self.ended = after_seq, False, False
+    def __init__(self, after_seq: int, *, connected: bool) -> None:
+        self.last_seq, self.connected, self.ended = after_seq, connected, False
 
     def fresh(self, events: Iterator[Event]) -> Iterator[Event]:
         """The events of one connection that were not seen before."""
@@ -44,15 +44,16 @@ def follow(
     after_seq: int = 0,
     *,
     reconnect: bool = True,
+    resuming: bool = False,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Event]:
     """Yield each event once, in order, up to and including `terminal`.
 
     An `error` event is raised as `ApiError`, and so is the server's refusal. The first connection is not
-    retried: when nothing answers, waiting does not help the caller. Without `reconnect` an early end
-    raises `StreamInterrupted` at once.
+    retried, because when nothing answers, waiting does not help the caller, unless this is `resuming` a
+    stream that stood before. Without `reconnect` an early end raises `StreamInterrupted` at once.
     """
-    place, attempts = _Place(after_seq), 0
+    place, attempts = _Place(after_seq, connected=resuming), 0
     while True:
         before, cause = place.last_seq, None
         try:

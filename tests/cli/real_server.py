@@ -26,6 +26,7 @@ class RealServer:
     url: str
     key: str
     folder: Path
+    process: subprocess.Popen[bytes]
 
     def env(self, url: str | None = None) -> dict[str, str]:
         """The environment of a command against this server, or against a proxy in front of it."""
@@ -38,8 +39,11 @@ class RealServer:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[RealServer]:
-    """Start it with the process provider and without a rate limit; stop it and see that it goes."""
+def serving(folder: Path, port: int = 0) -> Iterator[RealServer]:
+    """Start it with the process provider and without a rate limit; stop it and see that it goes.
+
+    Serving the same folder again goes on with what is in it.
+    """
     config = folder / "config.json"
     env = {
         "PATH": os.environ["PATH"],
@@ -50,7 +54,7 @@ def serving(folder: Path) -> Iterator[RealServer]:
     }
     with (folder / "server.err").open("wb") as err:
         process = subprocess.Popen(
-            [CROWNEST, "serve", "--port", "0", "--data", str(folder / "data")],
+            [CROWNEST, "serve", "--port", str(port), "--data", str(folder / "data")],
             env=env, stdout=subprocess.PIPE, stderr=err, cwd=folder,
         )  # fmt: skip
     watchdog = threading.Timer(START_S_MAX, process.kill)
@@ -61,7 +65,7 @@ def serving(folder: Path) -> Iterator[RealServer]:
         stored = config_file.read({"CROWNEST_CONFIG_PATH": str(config)})
         assert stored.api_url == url
         assert stored.credential
-        yield RealServer(url, stored.credential, folder)
+        yield RealServer(url, stored.credential, folder, process)
     finally:
         watchdog.cancel()
         process.send_signal(signal.SIGINT)

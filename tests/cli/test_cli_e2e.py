@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import signal
+import socket
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -259,3 +260,33 @@ def test_what_is_no_archive_fails_the_run_and_says_so(crownest: Shell, here: Pat
     assert result.status == 1
     assert f"{run_id} failed: archive_invalid" in result.err
     assert data_of(crownest, "workspace-runs", "evidence", run_id)["failureReason"] == "archive_invalid"
+
+
+def test_a_run_is_followed_across_a_crash_of_the_server(tmp_path: Path) -> None:
+    """Killed and started again: the reader reconnects, misses nothing, repeats nothing, and sees the end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tarfile.open(tmp_path / "repo.tgz", "w:gz"):
+        pass
+    with serving(tmp_path, port) as first:
+        args = ["run-archive", str(tmp_path / "repo.tgz"), "--json", "--", "sh", "-c", "echo up; sleep 300"]
+        command = [CROWNEST, "workspace-runs", *args]
+        reader = subprocess.Popen(command, env=first.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert reader.stdout is not None
+        seen: list[dict[str, Any]] = []
+        while not seen or seen[-1]["type"] != "stdout":
+            seen.append(json.loads(reader.stdout.readline())["data"])
+        first.process.kill()
+        first.process.wait()
+        with serving(tmp_path, port):
+            rest, err = reader.communicate(timeout=COMMAND_S_MAX)
+    seen += [json.loads(line)["data"] for line in rest.splitlines()]
+    assert [event["seq"] for event in seen] == list(range(1, len(seen) + 1)), err.decode()
+    ended = seen[-1]["workspaceRun"]
+    assert (seen[-1]["type"], ended["status"], ended["failureReason"]) == (
+        "terminal",
+        "failed",
+        "internal_error",
+    )
+    assert (reader.returncode, err) == (1, b"")
