@@ -1,7 +1,7 @@
 """Collects requested artifacts from a workspace that an untrusted command filled (DESIGN §4).
 
-Every component is opened with O_NOFOLLOW and only regular files are taken: a link must not make the server
-store one of its own files as evidence, and a named pipe must not make it wait.
+Every component is opened with O_NOFOLLOW and only regular files of the command's own are taken: no kind of
+link must make the server store one of its own files as evidence, and a named pipe must not make it wait.
 """
 
 from __future__ import annotations
@@ -75,6 +75,9 @@ def _store(path: str, workspace_fd: int, store: StoreArtifact, bytes_max: int) -
                 raise _Refused(
                     "artifact_collect_failed", f"is {_kind(found.st_mode)}; only files can be kept."
                 )
+            if found.st_uid != os.fstat(workspace_fd).st_uid:
+                # A hard link to a file of somebody else: root could read it, the command could not.
+                raise _Refused("artifact_collect_failed", "does not belong to the command.")
             with os.fdopen(os.dup(fd), "rb") as file:
                 return store(file, bytes_max)
     except ValueError as too_long:

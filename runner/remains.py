@@ -78,10 +78,12 @@ class Notes:
         self._path(sandbox_id).unlink(missing_ok=True)
 
     def all(self) -> list[Remains]:
-        """Every note; one that cannot be read is of no sandbox that started."""
+        """Every note; one that was not written to its end is of no sandbox that started, and is removed."""
         found: list[Remains] = []
-        for path in sorted(self._folder.glob("sbx_*")):
+        for path in sorted(self._folder.iterdir()):
             try:
+                if not SANDBOX_ID.fullmatch(path.name):
+                    raise ValueError(path.name)
                 found.append(parse_remains(path.read_text()))
             except (TypeError, ValueError):
                 path.unlink()

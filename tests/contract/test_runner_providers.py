@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from evidence.record import format_time
+from runner.cgroups import Cgroups
 from runner.job import RequestedArtifact
 from tests.requires import need
 from tests.runner_kit import (
@@ -665,6 +666,23 @@ async def test_a_memory_bomb_meets_the_limit_where_there_is_one(provider: str, t
         run = await own.run(bomb, template="python")
         assert run.log.output() == b"137\n"
         assert (await own.run("echo alive")).log.output() == b"alive\n"
+
+
+async def test_without_control_groups_nothing_is_claimed_and_nothing_is_left(
+    provider: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine that gives us none: memory has no limit, and a bomb still ends."""
+    monkeypatch.setattr("runner.local.detect_cgroups", Cgroups)
+    word = _word()
+    async with bench(provider, tmp_path, processes_max=32, terminate_grace_ms=100) as own:
+        assert own.runner.limits["memoryBytes"].enforced is False
+        bomb = f"bomb() {{ sleep {word} & bomb & bomb & wait; }}; setsid sleep {word} & bomb 2>/dev/null"
+        run = await own.run(bomb, timeout_ms=300)
+        assert run.log.one("cleanup")["cleanupStatus"] == "succeeded"
+        assert living(word) == []
+        if own.runner.limits["processes"].enforced:
+            run = await own.run("for i in $(seq 50); do sleep 30 & done; true")
+            assert b"annot fork" in run.log.output("stderr")
 
 
 async def test_a_full_workspace_is_an_error_of_the_command(provider: str, tmp_path: Path) -> None:

@@ -195,6 +195,7 @@ def test_a_note_that_cannot_be_read_is_forgotten(tmp_path: Path) -> None:
     """A crash while it was written means that the sandbox had not started."""
     notes = Notes(tmp_path)
     (tmp_path / "sbx_half").write_text("sandbox_id sbx_half\n")
+    (tmp_path / "sbx_other.new").write_text("sandbox_id sbx_other\ntoken 0\nscope tree\n")
     assert notes.all() == []
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="no sandbox id"):
