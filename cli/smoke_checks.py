@@ -23,7 +23,7 @@ from client.shapes import TERMINAL_STATUSES, Event, RunRequest, WorkspaceRun
 RUN_S_MAX = 120
 """A check gives up on a run that has not ended after this."""
 POLL_S_MIN, POLL_S_MAX = 0.1, 1.0
-STREAM_TIMEOUT_MS = 10_000
+STREAM_TIMEOUT_MS = 20_000
 """When the streamed command ends if its output is not seen before."""
 TIMEOUT_MS = 1500
 ENDLESS_S = 600
