@@ -245,13 +245,13 @@ async def test_a_cancel_ends_the_unpacking(on: Bench) -> None:
     """A large archive need not be unpacked to the end first."""
     cancel, log = asyncio.Event(), Log()
     many = archive_of(*(member(f"d{i % 50}/f{i}", b"x") for i in range(6000)))
-
-    async def emit_and_cancel(reports: object) -> None:
-        cancel.set()
-
-    result = await on.runner.execute(on.job("echo never", many), emit_and_cancel, on.store, on.new_id, cancel)
-    assert result.canceled
-    assert log.reports == []
+    running = asyncio.create_task(on.execute(on.job("sleep 30", many), log, cancel))
+    await log.wait_for("extracting")
+    await asyncio.sleep(0.03)
+    cancel.set()
+    run = await running
+    assert run.result.canceled
+    assert log.order() == ["extracting", "cleanup"]
 
 
 # --- nothing is left ----------------------------------------------------------------------------------------
