@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from starlette.responses import FileResponse
 from starlette.routing import Mount, Route
 
 from bench.stores import create_run, fill, now_ms
+from cli.serve import listen
 from cli.settings import Settings
 from cli.wiring import Server, open_server
 from eventstore.log import Append, Framing, NewEvent
@@ -64,7 +64,7 @@ async def serve(folder: Path, sizes: list[int]) -> None:
         raw = folder / "raw.ndjson"
         await _write_file(server, runs[0], raw)
         app = Starlette(routes=[Route("/raw", lambda _: FileResponse(raw)), Mount("/", server.app)])
-        with socket.create_server(("127.0.0.1", 0)) as listener:
+        with listen("127.0.0.1", 0) as listener:
             http = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", access_log=False))
             task = asyncio.create_task(http.serve(sockets=[listener]))
             assert server.first is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import statistics
 import threading
@@ -15,6 +16,8 @@ from bench.replay import server
 EVENTS = int(os.environ.get("BENCH_TAIL_EVENTS", "300"))
 PAUSE_S = 0.005
 RECEIVE_BYTES = 65536
+MARK_BYTES_MAX = 32
+NUMBERED = re.compile(rb'"data":"tail (\d+)\\n')
 
 
 class Subscriber(threading.Thread):
@@ -33,11 +36,10 @@ class Subscriber(threading.Thread):
         rest = b""
         while data := self._socket.recv(RECEIVE_BYTES):
             now = time.perf_counter()
-            *frames, rest = (rest + data).split(b'"data":"tail ')
-            for frame in [*frames[1:], rest]:
-                number, _, tail = frame.partition(b"\\n")
-                if tail or _:
-                    self.arrived.setdefault(int(number), now)
+            rest += data
+            for match in NUMBERED.finditer(rest):
+                self.arrived.setdefault(int(match[1]), now)
+            rest = rest[-MARK_BYTES_MAX:]
 
     def close(self) -> None:
         """Hang up."""

@@ -45,12 +45,12 @@ def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
     )
     if settings.provider == "process" and settings.host not in LOOPBACK:
         raise click.ClickException("The process provider isolates nothing: it is allowed on loopback only.")
-    listener = _listen(settings.host, settings.port)
+    listener = listen(settings.host, settings.port)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(settings, listener))
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """Bind before anything else, so that a taken port changes nothing."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named asyncio sets TCP_NODELAY; without, every answer waits 40 ms for an ACK.

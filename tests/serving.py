@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import hashlib
 import io
-import socket
 import tarfile
 import threading
 import time
@@ -17,6 +16,7 @@ import httpx2
 import uvicorn
 
 from api.limits import ApiLimits
+from cli.serve import listen
 from cli.settings import Settings
 from cli.wiring import Server, open_server
 from runs.limits import RunLimits
@@ -133,7 +133,7 @@ class _ServerThread(threading.Thread):
     def __init__(self, chosen: Settings) -> None:
         super().__init__(name="test server")
         self._settings = chosen
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = listen("127.0.0.1", 0)
         self._ready = threading.Event()
         self._error: BaseException | None = None
         self._http: uvicorn.Server | None = None
