@@ -112,7 +112,9 @@ def test_an_unknown_id_is_not_found(running: Running, method: str, path: str, id
     _error(answer, 404, "not_found")
 
 
-@pytest.mark.parametrize("text", ["-1", "1.5", "abc", "", "9007199254740992", "9" * 400, "１", " 1", "+1"])
+@pytest.mark.parametrize(
+    "text", ["-1", "1.5", "abc", "", "9007199254740992", "9" * 400, "\uff11", " 1", "+1"]
+)
 def test_a_bad_after_seq_is_refused(running: Running, text: str) -> None:
     """Negative, huge, or no number at all."""
     run_id = running.create()

@@ -1,0 +1,101 @@
+"""`crownest rebuild --check`: the views are what the log gives, and a single changed byte is reported."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cli.rebuild import migrate, rebuild
+from cli.wiring import log_path
+from eventstore.log import NewerSchema
+from eventstore.sqlite.migrations import status
+from eventstore.views import VIEWS
+from tests.serving import archive, serving
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder in which something of every kind happened, no server running any more."""
+    data_dir: Path = tmp_path_factory.mktemp("rebuild")
+    with serving(data_dir) as running:
+        kept = running.run(
+            "echo hi > r.txt", keepSandbox=True, artifacts=[{"path": "r.txt"}], metadata={"a.b": "c"}
+        )
+        running.run("cat r.txt", sandboxId=kept["sandboxId"])
+        running.http.delete(f"/v1/artifacts/{kept['artifactIds'][0]}")
+        running.http.post(f"/v1/workspace-runs/{running.create()}/cancel")
+        running.upload(running.create(metadata={"left": "waiting"}), archive({"a": b""}))
+    return data_dir
+
+
+def _rebuild(folder: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(rebuild, ["--data", str(folder), "--json", *arguments])
+
+
+def test_the_views_of_a_used_folder_are_what_its_log_gives(folder: Path) -> None:
+    """Dropped, folded again and dumped: equal, byte for byte."""
+    result = _rebuild(folder, "--check")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.output)["data"]
+    assert found["differences"] == []
+    assert found["rows"] > len(VIEWS)
+
+
+@pytest.mark.parametrize("table", [*VIEWS, "runs_labels", "evidence_labels", "sandboxes_labels"])
+def test_one_changed_byte_in_any_view_table_is_reported(folder: Path, table: str) -> None:
+    """Planted with plain SQL, named by table and id, and mended by a rebuild."""
+    column, key = ("value", "row_id") if table.endswith("_labels") else ("doc", "id")
+    with sqlite3.connect(log_path(folder)) as database:
+        row_id, value = database.execute(f"SELECT {key}, {column} FROM {table} LIMIT 1").fetchone()
+        changed = value[:-1] + (b" " if isinstance(value, bytes) else "~")
+        database.execute(
+            f"UPDATE {table} SET {column} = ? WHERE {key} = ? AND {column} = ?", (changed, row_id, value)
+        )
+    database.close()
+    result = _rebuild(folder, "--check")
+    assert result.exit_code == 1
+    differences = json.loads(result.output)["data"]["differences"]
+    assert any(text.startswith(f"{table} {row_id}") for text in differences), differences
+    assert _rebuild(folder).exit_code == 0
+    assert _rebuild(folder, "--check").exit_code == 0
+
+
+def test_a_missing_and_an_invented_row_are_reported(folder: Path) -> None:
+    """Not only changed rows."""
+    with sqlite3.connect(log_path(folder)) as database:
+        database.execute("UPDATE artifacts SET id = 'art_invented'")
+    database.close()
+    differences = json.loads(_rebuild(folder, "--check").output)["data"]["differences"]
+    assert any("stored, but the log gives no such row" in text for text in differences)
+    assert any("missing, the log gives it" in text for text in differences)
+    assert _rebuild(folder).exit_code == 0
+
+
+def test_a_check_may_run_beside_the_server_but_a_rebuild_may_not(tmp_path: Path) -> None:
+    """The check works on a copy; the rebuild takes the folder's lock."""
+    with serving(tmp_path) as running:
+        running.create()
+        assert _rebuild(tmp_path, "--check").exit_code == 0
+        refused = _rebuild(tmp_path)
+        assert refused.exit_code == 1
+        assert "pid" in refused.output
+
+
+def test_migrate_tells_what_is_applied_and_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    """A folder of a newer version is left alone, by `migrate` and by the server."""
+    with serving(tmp_path):
+        pass
+    listed = CliRunner().invoke(migrate, ["--data", str(tmp_path), "--json"])
+    assert all(one["applied"] for one in json.loads(listed.output)["data"])
+    with sqlite3.connect(log_path(tmp_path)) as database:
+        database.execute("PRAGMA user_version = 999")
+    database.close()
+    refused = CliRunner().invoke(migrate, ["--data", str(tmp_path)])
+    assert refused.exit_code == 1
+    assert "newer" in refused.output
+    with pytest.raises(NewerSchema):
+        status(log_path(tmp_path))
+    with pytest.raises(NewerSchema), serving(tmp_path):
+        pass
