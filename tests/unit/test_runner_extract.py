@@ -247,6 +247,12 @@ def _raw(blocks: bytes) -> bytes:
     return gzip.compress(blocks + b"\0" * 1024)
 
 
+def _broken_pax() -> bytes:
+    info = {**tarfile.TarInfo("x").get_info(), "type": tarfile.XHDTYPE, "size": 512}
+    header = tarfile.TarInfo("x")._create_header(info, tarfile.USTAR_FORMAT, "utf-8", "strict")
+    return header + b"0 a=b\n".ljust(512, b"\0")
+
+
 def _patched(offset: int, value: bytes) -> bytes:
     """One file's archive with bytes of its header changed and the check sum made right again."""
     plain = bytearray(gzip.decompress(archive_of(member("f", b"x"), format=tarfile.GNU_FORMAT)))
@@ -310,15 +316,8 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "negative size": lambda: _patched(124, b"\xff" * 12),
     "negative size by pax": lambda: _pax(size="-512"),
     "pax that is no number": lambda: _pax(size="many"),
-    "pax that is no pax": lambda: _raw(
-        tarfile.TarInfo("x")._create_header(
-            {**tarfile.TarInfo("x").get_info(), "type": b"x", "size": 512},
-            tarfile.USTAR_FORMAT,
-            "utf-8",
-            "strict",
-        )
-        + b"99999 broken".ljust(512, b"\0")
-    ),
+    "pax that is no pax": lambda: _raw(_broken_pax()),
+    "pax that is no pax, later": lambda: _raw(PLAIN[: 512 + 40_448] + _broken_pax()),
     "endless long names": lambda: _raw(
         tarfile.TarInfo._create_gnu_long_header("n" * 100, tarfile.GNUTYPE_LONGNAME, "utf-8", "strict") * 2000
     ),
