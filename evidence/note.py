@@ -231,10 +231,10 @@ def split_note(note: bytes) -> tuple[str, list[SignatureLine]]:
         whole = note.decode()
     except UnicodeDecodeError as error:
         raise NoteError(f"a note is UTF-8; byte {error.start} is not") from error
-    text, separator, block = whole.rpartition("\n\n")
+    text, _, block = whole.rpartition("\n\n")
     text += "\n"
     _refuse_bad_text(text)
-    if not separator or not block.endswith("\n"):
+    if not block.endswith("\n"):
         raise NoteError("a note is its text, an empty line, and signature lines that end with LF")
     lines = block[:-1].split("\n")
     if len(lines) > SIGNATURES_MAX:

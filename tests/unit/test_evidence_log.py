@@ -103,6 +103,8 @@ def test_without_the_log_its_absence_is_told_or_refused() -> None:
 def test_a_proof_is_read_back() -> None:
     """Parser and printer are a pair."""
     assert parse_tlog_proof(proof().to_bytes()) == proof()
+    with pytest.raises(FormatError, match="at most 64 hashes"):
+        parse_tlog_proof(replace(proof(), path=(bytes(32),) * 65).to_bytes())
     single = TlogProof(0, (), b"note")
     assert parse_tlog_proof(single.to_bytes()) == single
 
@@ -236,6 +238,8 @@ def test_an_anchor_that_a_witness_saw_gives_the_earliest_time() -> None:
     assert judge(anchored(seen)).not_before is None
     stranger = anchored(seen, key=signer(ORIGIN, "earlier log"))
     assert judge(stranger, policy=WITNESSED).not_before is None
+    other_log = anchored(seen, text=f"{ORIGIN}/other\n11\n{encode_base64(bytes(32))}\n")
+    assert judge(other_log, policy=WITNESSED).not_before is None
 
 
 def test_a_forged_anchor_is_named() -> None:

@@ -94,29 +94,30 @@ LINE = GOOD.split("\n\n")[-1]
 
 
 @pytest.mark.parametrize(
-    "note",
+    ("note", "reason"),
     [
-        b"",
-        b"\n",
-        b"\n\n",
-        b"text\n",
-        b"text",
-        b"\xff" + GOOD.encode(),
-        GOOD[:-1].encode(),
-        GOOD.replace("\u2014 ", "- ").encode(),
-        GOOD.replace("\u2014 ", "\u2014  ").encode(),
-        GOOD.replace(ORIGIN, "a+b").encode(),
-        GOOD.replace("=\n", "\n").encode(),
-        GOOD.replace("hello", "hel\tlo").encode(),
-        f"{TEXT}\n\u2014 {ORIGIN} {encode_base64(b'abcd')}\n".encode(),
-        f"\n\n{LINE}".encode(),
-        (TEXT + "\n" + LINE * (SIGNATURES_MAX + 1)).encode(),
-        b"x" * NOTE_BYTES_MAX + GOOD.encode(),
+        (b"", "text of a note"),
+        (b"\n", "text of a note"),
+        (b"\n\n", "text of a note"),
+        (b"text\n", "text of a note"),
+        (b"text", "text of a note"),
+        (f"\n\n{LINE}".encode(), "text of a note"),
+        (b"\xff" + GOOD.encode(), "byte 0 is not"),
+        (GOOD[:-1].encode(), "end with LF"),
+        (b"text\n\n", "end with LF"),
+        (GOOD.replace("\u2014 ", "- ").encode(), "em dash"),
+        (GOOD.replace("\u2014 ", "\u2014  ").encode(), "em dash"),
+        (GOOD.replace(ORIGIN, "a+b").encode(), "em dash"),
+        (GOOD.replace("=\n", "\n").encode(), "base64"),
+        (GOOD.replace("hello", "hel\tlo").encode(), "control characters"),
+        (f"{TEXT}\n\u2014 {ORIGIN} {encode_base64(b'abcd')}\n".encode(), "too short"),
+        ((TEXT + "\n" + LINE * (SIGNATURES_MAX + 1)).encode(), f"at most {SIGNATURES_MAX} signatures"),
+        (b"x" * NOTE_BYTES_MAX + GOOD.encode(), f"at most {NOTE_BYTES_MAX} bytes"),
     ],
 )
-def test_a_malformed_note_is_refused(note: bytes) -> None:
+def test_a_malformed_note_is_refused(note: bytes, reason: str) -> None:
     """No guessing: every note has one shape and bounded size."""
-    with pytest.raises(NoteError):
+    with pytest.raises(NoteError, match=reason):
         open_note(note, [TRUSTED])
 
 
