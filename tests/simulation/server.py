@@ -1,0 +1,206 @@
+"""The real server as a process of its own: started, watched, killed by its pid alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+START_S_MAX = 60.0
+STOP_S_MAX = 30.0
+LEFTOVERS_S_MAX = 15.0
+"""How long what the server had started may take to end by itself after a kill -9 of the server alone."""
+POLL_S = 0.01
+LOG_TAIL_BYTES = 4000
+PR_SET_PDEATHSIG = 1
+ROOT = Path(__file__).resolve().parents[2]
+CROWNEST = (str(Path(sys.executable).with_name("crownest")), "serve")
+ENVIRONMENT: Mapping[str, str] = {
+    "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+    "LANG": "C.UTF-8",
+    "PYTHONPATH": str(ROOT),
+    "CROWNEST_RUNS__EXECUTING_MAX": "14",
+    "CROWNEST_RUNNER__CONCURRENT_RUNS_MAX": "14",
+    "CROWNEST_RATE_LIMIT_PER_MINUTE": "0",
+}
+"""All that the server gets: the code beside this file, and more runs at once than have to stream."""
+
+
+class ServerDidNotStart(Exception):
+    """The server ended, or said nothing, before it served; the text holds what it printed."""
+
+
+@dataclass
+class ServerProcess:
+    """One data folder and the server on it. `prefix` is what runs the command elsewhere (`nsenter …`)."""
+
+    data_dir: Path
+    home: Path
+    """Outside of the data folder: the command line's configuration and the server's output."""
+    prefix: Sequence[str] = ()
+    program: Sequence[str] = CROWNEST
+    environment: Mapping[str, str] = field(default_factory=dict)
+    url: str = ""
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+
+    @property
+    def config(self) -> Path:
+        """The command line's configuration, which the first start fills."""
+        return self.home / "config.json"
+
+    @property
+    def output(self) -> Path:
+        """What the server printed, of all its lives."""
+        return self.home / "server.log"
+
+    def start(self) -> None:
+        """Start the process; `wait_ready` waits until it serves."""
+        assert self.process is None, "the last one was not buried"
+        self.home.mkdir(parents=True, exist_ok=True)
+        environment = {**ENVIRONMENT, "HOME": str(self.home), "CROWNEST_CONFIG_PATH": str(self.config)}
+        with self.output.open("ab") as output:
+            self._output_start = output.tell()
+            self.process = subprocess.Popen(
+                [*self.prefix, *self.program, "--port", "0", "--data", str(self.data_dir)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**environment, **self.environment},
+                cwd=self.home,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 # one libc call, so that nothing outlives us
+            )
+        self.started_at = time.monotonic()
+
+    async def wait_ready(self) -> float:
+        """Wait until it has said all six lines; answer how many seconds the start took."""
+        process = self._running()
+        deadline = self.started_at + START_S_MAX
+        while time.monotonic() < deadline:
+            said = self._said()
+            if b"\nstop " in said:
+                base = next(line for line in said.splitlines() if line.startswith(b"API base"))
+                self.url = base.split()[-1].decode()
+                return time.monotonic() - self.started_at
+            if process.poll() is not None:
+                break
+            await asyncio.sleep(POLL_S)
+        ended = process.poll()
+        self.kill()
+        how = "did not serve in time" if ended is None else f"ended with {ended}"
+        raise ServerDidNotStart(
+            f"The server {how}: {self._said()[-LOG_TAIL_BYTES:].decode(errors='replace')}"
+        )
+
+    def strike(self) -> None:
+        """Kill -9 of the server's process, and of nothing else."""
+        self._running().send_signal(signal.SIGKILL)
+
+    def bury(self) -> None:
+        """Wait for the process that was struck."""
+        self._running().wait(STOP_S_MAX)
+        self.process = None
+
+    def kill(self) -> None:
+        """End it in whatever state it is; harmless when there is none."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(STOP_S_MAX)
+            self.process = None
+
+    async def stop(self) -> int:
+        """Stop it as Ctrl-C does; answer its exit status."""
+        process = self._running()
+        process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + STOP_S_MAX
+        while process.poll() is None and time.monotonic() < deadline:  # noqa: ASYNC110 # no event tells
+            await asyncio.sleep(POLL_S)
+        status = process.poll()
+        self.kill()
+        return -signal.SIGKILL if status is None else status
+
+    def pid(self) -> int:
+        """Of the server itself."""
+        return self._running().pid
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self.process is not None, "the server is not running"
+        return self.process
+
+    def _said(self) -> bytes:
+        with self.output.open("rb") as output:
+            output.seek(self._output_start)
+            return output.read()
+
+
+def die_with_parent() -> None:
+    """Between fork and exec: the kernel kills this process when ours is gone, however that happened."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessMark:
+    """A process that cannot be confused with a later one of the same number."""
+
+    pid: int
+    start_ticks: str
+
+
+def descendants(pid: int) -> set[ProcessMark]:
+    """Everything that the process has started and that lives, down to the last generation."""
+    children: dict[int, list[ProcessMark]] = {}
+    for found, parent, ticks, state in _processes():
+        if state not in "ZX":
+            children.setdefault(parent, []).append(ProcessMark(found, ticks))
+    below: set[ProcessMark] = set()
+    waiting = [pid]
+    while waiting:
+        for child in children.get(waiting.pop(), []):
+            if child not in below:
+                below.add(child)
+                waiting.append(child.pid)
+    return below
+
+
+def alive(marks: set[ProcessMark], token: str) -> list[str]:
+    """Which of the processes live still, and any other with the token in its command line."""
+    needle = token.encode()
+    left: list[str] = []
+    for pid, _, ticks, state in _processes():
+        if state in "ZX":
+            continue
+        with contextlib.suppress(OSError):
+            line = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if ProcessMark(pid, ticks) in marks or needle in line:
+                left.append(f"{pid}: {line.replace(bytes(1), b' ')[:200].decode(errors='replace')}")
+    return left
+
+
+async def wait_until_gone(marks: set[ProcessMark], token: str) -> tuple[float, list[str]]:
+    """Wait until nothing of the runs is left; answer the seconds it took, and what is left all the same."""
+    begun = time.monotonic()
+    while True:
+        left, waited_s = alive(marks, token), time.monotonic() - begun
+        if not left or waited_s > LEFTOVERS_S_MAX:
+            return waited_s, left
+        await asyncio.sleep(POLL_S)
+
+
+def _processes() -> list[tuple[int, int, str, str]]:
+    """(pid, parent, start ticks, state) of every process."""
+    found: list[tuple[int, int, str, str]] = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                stat = Path(f"/proc/{entry.name}/stat").read_bytes()
+                fields = stat[stat.rindex(b")") + 2 :].split()
+                found.append((int(entry.name), int(fields[1]), fields[19].decode(), fields[0].decode()))
+    return found
