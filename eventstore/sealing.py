@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from eventstore.log import Head, NewEvent, StoredEvent
@@ -109,7 +109,7 @@ def seal(
             roots.append((seq // 256 - 1, root))
         payload_bytes += size
         rows.append(StoredEvent(seq, type_, created_at_ms, payload, salt, size))
-    after = replace(head, last_leaf=prev, tree=tree, created_at_ms=created_at_ms, payload_bytes=payload_bytes)
+    after = StreamHead(stream, prev, tree, created_at_ms, payload_bytes, head.anchor_note, head.fence)
     return Sealed(rows, after, roots)
 
 

@@ -164,7 +164,8 @@ class SqliteLog:
                 return Chunk(data, count, last_seq, last_type)
             if size is None or through_seq >= size:
                 return None
-            after_seq = through_seq  # a page of internal events only
+            assert through_seq > after_seq, "a page holds at least one event"
+            after_seq = through_seq  # internal events only: go on behind them
 
     async def entries(
         self, stream: str, after_seq: int = 0, up_to_seq: int | None = None

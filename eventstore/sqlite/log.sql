@@ -58,8 +58,8 @@ SELECT position & 0xffffffff, type, created_at_ms, payload, salt, payload_size, 
  LIMIT :limit;
 
 -- page --
--- A prefix of the three statements below: the events after :after_seq up to :last_seq whose payloads
--- together stay within :bytes_max, at least one. The running total finds the end without adding up.
+-- The beginning of the three statements below: the page after :after_seq, up to :last_seq, whose
+-- payloads together stay within :bytes_max, at least one event. The running total finds its end.
 WITH
 before(position) AS (
     SELECT (stream_no << 32) + :after_seq FROM streams WHERE stream = :stream
@@ -78,39 +78,42 @@ beyond(position) AS (
           ORDER BY position
           LIMIT 1),
         (SELECT position FROM before) - :after_seq + :last_seq + 1)
-),
-page AS (
-    SELECT position & 0xffffffff AS seq, type, created_at_ms, payload, salt, payload_size, commitment
-      FROM events
-     WHERE position > (SELECT position FROM before)
-       AND position < (SELECT position FROM beyond)
-     ORDER BY position
 )
 
 -- read_page --
-SELECT * FROM page;
+SELECT position & 0xffffffff, type, created_at_ms, payload, salt, payload_size, commitment
+  FROM events
+ WHERE position > (SELECT position FROM before)
+   AND position < (SELECT position FROM beyond)
+ ORDER BY position;
 
 -- frame_ndjson --
 -- The frames are joined in here: no Python object a row, and the interpreter lock stays free meanwhile.
+-- group_concat takes the rows as the range of rowids is walked, upwards; max() brings its row's type.
+-- Beyond an uncut page lies the next stream's seq 0: subtract before masking, else the end is seq -1.
 SELECT CAST(group_concat(CAST(payload AS TEXT), '
 ') || '
 ' AS BLOB),
-       count(*), count(payload), max(seq), type,
+       count(*), count(payload), max(position) & 0xffffffff, type,
        (SELECT (position - 1) & 0xffffffff FROM beyond), (SELECT size FROM streams WHERE stream = :stream)
-  FROM page
- WHERE type NOT IN ('seal', 'redaction');
+  FROM events
+ WHERE position > (SELECT position FROM before)
+   AND position < (SELECT position FROM beyond)
+   AND type <> 'seal' AND type <> 'redaction';
 
 -- frame_sse --
 SELECT CAST(group_concat(
-           'id: ' || seq || '
+           'id: ' || (position & 0xffffffff) || '
 event: ' || type || '
 data: ' || CAST(payload AS TEXT) || '
 
 ', '') AS BLOB),
-       count(*), count(payload), max(seq), type,
+       count(*), count(payload), max(position) & 0xffffffff, type,
        (SELECT (position - 1) & 0xffffffff FROM beyond), (SELECT size FROM streams WHERE stream = :stream)
-  FROM page
- WHERE type NOT IN ('seal', 'redaction');
+  FROM events
+ WHERE position > (SELECT position FROM before)
+   AND position < (SELECT position FROM beyond)
+   AND type <> 'seal' AND type <> 'redaction';
 
 -- streams --
 SELECT stream

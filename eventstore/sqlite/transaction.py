@@ -22,32 +22,16 @@ _PLACE_BITS = 32
 
 
 class SqliteTransaction:
-    """Works inside whatever transaction and savepoint the writer has opened.
-
-    Heads are remembered between appends. Those of the append under way are kept apart until its
-    savepoint is released, so that undoing it leaves the others alone.
-    """
+    """Works inside the transaction that the writer has opened; heads are remembered between appends."""
 
     def __init__(self, connection: sqlite3.Connection, limits: LogLimits) -> None:
         self.views = SqliteViews(connection)
         self._execute = connection.execute
         self._claims_swept = limits.expired_claims_swept
         self._heads: Recent[str, tuple[int, StreamHead]] = Recent(limits.heads_cached_max)
-        self._changed: dict[str, tuple[int, StreamHead]] = {}
-
-    def released(self) -> None:
-        """The append under way has succeeded: what it changed is what the next one sees."""
-        for stream, placed in self._changed.items():
-            self._heads.put(stream, placed)
-        self._changed.clear()
-
-    def undone(self) -> None:
-        """The append under way was rolled back to its savepoint."""
-        self._changed.clear()
 
     def rolled_back(self) -> None:
-        """The whole transaction was rolled back: remember nothing."""
-        self._changed.clear()
+        """The transaction was undone: remember nothing of it, nor what it was built on."""
         self._heads.clear()
 
     def head(self, stream: str) -> StreamHead | None:
@@ -73,7 +57,7 @@ class SqliteTransaction:
         assert running_bytes == head.payload_bytes, "the running total ends where the head says"
         for index, root in sealed.subtree_roots:
             self._execute(LOG["insert_subtree"], (stream_no, index, root))
-        self._changed[head.stream] = (stream_no, head)
+        self._heads.put(head.stream, (stream_no, head))
 
     def set_fence(self, head: StreamHead) -> None:
         """Write the head's fence alone."""
@@ -81,7 +65,7 @@ class SqliteTransaction:
         assert placed is not None, "only a known stream has a fence"
         stream_no, _ = placed
         self._execute(LOG["update_stream"], (*_head_columns(head), stream_no))
-        self._changed[head.stream] = (stream_no, head)
+        self._heads.put(head.stream, (stream_no, head))
 
     def claimed(self, key: str) -> StoredClaim | None:
         """What is stored under the idempotency key, expired or not."""
@@ -116,14 +100,13 @@ class SqliteTransaction:
         return row[0] if row else None
 
     def _placed(self, stream: str) -> tuple[int, StreamHead] | None:
-        placed = self._changed.get(stream) or self._heads.get(stream)
+        placed = self._heads.get(stream)
         if placed is None:
             row = self._execute(LOG["head"], (stream,)).fetchone()
             if row is None:
                 return None
             placed = (row[0], stream_head(stream, row))
-            # Read inside a transaction that may hold changes still to be undone: not for longer than it.
-            self._changed[stream] = placed
+            self._heads.put(stream, placed)
         return placed
 
     def _insert_events(self, stream_no: int, events: list[StoredEvent], running_bytes: int) -> int:

@@ -1,7 +1,8 @@
 """Owns the one writer: a thread that commits whatever was handed over meanwhile as one group.
 
-Everyone who waits shares one transaction and one fsync. Each piece of work has a savepoint of its own,
-so that a refused one leaves the others alone; only the disk can fail a whole group.
+Everyone who waits shares one transaction and one fsync. A refusal comes before the first write and so
+leaves the others alone. Work that fails after a write, which is a mistake of the program, undoes the
+group, and each of it is done again by itself. Only the disk can fail a whole group.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class GroupWriter:
         self._thread.join()
 
     def statistics(self) -> Mapping[str, int]:
-        """`commits` counts those that wrote, one fsync each; `rollbacks` whole groups that failed."""
+        """`commits` counts those that wrote, one fsync each; `rollbacks` the groups undone."""
         names = ("groups", "group_size_max", "commits", "rollbacks", "refused")
         return {name: self._counts[name] for name in names} | {"queued": self._queue.qsize()}
 
@@ -124,52 +125,52 @@ class GroupWriter:
 
     def _commit(self, group: list[Work[Any]]) -> None:
         """One transaction for the group. Every outcome is set, and durable, when this returns."""
-        counts = self._counts
+        counts, connection = self._counts, self._connection
         counts["groups"] += 1
         counts["group_size_max"] = max(counts["group_size_max"], len(group))
+        changes_before = connection.total_changes
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for work in group:
+                self._perform(work)
+            connection.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001  # whatever it is belongs to those who wait
+            self._roll_back()
+            self._settle_failed(group, error)
+            return
+        counts["commits"] += connection.total_changes != changes_before
+
+    def _perform(self, work: Work[Any]) -> None:
+        """Set the outcome; raise only what the work cannot fail with alone, having written already."""
         changes_before = self._connection.total_changes
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            for work in group:
-                work.outcome = self._perform(work)
-            self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            # Refusals fall with the rest: they were decided beside changes that are now undone.
-            self._roll_back()
-            counts["rollbacks"] += 1
+            work.outcome = work.perform(self._tx)
+        except Exception as error:
+            if is_storage_error(error) or self._connection.total_changes != changes_before:
+                raise
+            work.outcome = error
+            self._counts["refused"] += 1
+
+    def _settle_failed(self, group: list[Work[Any]], error: Exception) -> None:
+        """Everything of the group is undone, refusals included: they were decided beside the rest."""
+        if is_storage_error(error):
             for work in group:
                 work.outcome = _unavailable(error)
-            return
-        counts["commits"] += self._connection.total_changes != changes_before
-
-    def _perform(self, work: Work[T]) -> T | Exception:
-        """The result, or what is the caller's to handle; raises only what fails the whole group."""
-        execute, connection = self._connection.execute, self._connection
-        changes_before = connection.total_changes
-        execute("SAVEPOINT work")
-        try:
-            result = work.perform(self._tx)
-        except Exception as error:
-            if is_storage_error(error):
-                raise
-            execute("ROLLBACK TO work")
-            execute("RELEASE work")
-            self._tx.undone()
-            if connection.total_changes != changes_before:
-                self._forget()  # the projector has seen events that are gone again
+        elif len(group) == 1:
+            group[0].outcome = error
             self._counts["refused"] += 1
-            return error
-        execute("RELEASE work")
-        self._tx.released()
-        return result
+        else:  # a mistake of the program in one of them: it must not harm the others
+            for work in group:
+                self._commit([work])
 
     def _roll_back(self) -> None:
         """Undo everything of the group; SQLite may have done so itself when the disk was full."""
         with contextlib.suppress(sqlite3.Error):  # then the next BEGIN says so
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+        self._counts["rollbacks"] += 1
         self._tx.rolled_back()
-        self._forget()
+        self._forget()  # the projector has seen events that are gone again
 
     def _acknowledge(self, group: list[Work[Any]]) -> None:
         """In the loop: wake the readers, then tell those who wait."""
@@ -200,7 +201,7 @@ class GroupWriter:
             self._stopped.set_result(None)
 
 
-def _unavailable(error: sqlite3.Error) -> StorageUnavailable:
+def _unavailable(error: Exception) -> StorageUnavailable:
     """One for each caller, since each raises its own."""
     refusal = StorageUnavailable(
         f"the log cannot write ({error}): nothing of this append is visible; free space and try again"
