@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from evidence.canonical import FormatError
 from evidence.checkpoint import Checkpoint, parse_checkpoint
 from evidence.merkle import verify_inclusion
-from evidence.note import COSIGNATURE, NoteError, SignatureLine, Verifier, open_note, split_note
+from evidence.note import NoteError, SignatureLine, Verifier, open_note, split_note
 from evidence.policy import Policy
 from evidence.record import encode_base64, leaf_hash, parse_decimal, parse_hash
 from evidence.verdict import VerificationError
@@ -149,6 +149,6 @@ def _quorum_time(policy: Policy, cosigned: list[tuple[int, str]]) -> int | None:
 def _cosigned_at(text: str, line: SignatureLine, key: Verifier, name: str) -> int:
     timestamp = int.from_bytes(line.signature[:_TIMESTAMP_BYTES], "big")
     is_valid = key.is_valid(cosign(text, timestamp), line.signature[_TIMESTAMP_BYTES:])
-    if key.type != COSIGNATURE or timestamp > _TIMESTAMP_MAX or not is_valid:
+    if timestamp > _TIMESTAMP_MAX or not is_valid:
         raise VerificationError("E_WITNESS_SIG", f"The cosignature of {name} does not fit.")
     return timestamp

@@ -239,6 +239,13 @@ def test_the_zip_holds_no_other_member(name: str) -> None:
     assert_unreadable(repack(members(HONEST) | {name: b""}), "no member of a proof bundle")
 
 
+@pytest.mark.parametrize("name", ["x" * 256, "a\x1bb", "\u00e9"])
+def test_a_name_is_short_and_plain(name: str) -> None:
+    """Names that could confuse a terminal or another reader end the reading."""
+    with pytest.raises(FormatError, match="cannot be a member's name|stored plainly"):
+        container(repack({name: b""}))
+
+
 @pytest.mark.parametrize("name", ["events.log", "run.checkpoint", "anchor.note"])
 def test_a_required_member_must_be_there(name: str) -> None:
     """The anchor is always present, possibly empty (P8)."""

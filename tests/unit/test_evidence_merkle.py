@@ -59,7 +59,7 @@ def test_a_copy_goes_its_own_way() -> None:
     assert (tree.size, tree.root()) == (1, LEAVES[0])
 
 
-@pytest.mark.parametrize(("size", "length"), [(0, 32), (1, 0), (3, 32), (4, 64), (1, 31), (-1, 0)])
+@pytest.mark.parametrize(("size", "length"), [(0, 32), (1, 0), (3, 32), (4, 64), (1, 31), (-1, 32)])
 def test_a_state_of_another_size_is_refused(size: int, length: int) -> None:
     """The stack has one hash for each bit of the size."""
     with pytest.raises(ValueError, match="compact range"):
@@ -104,6 +104,10 @@ def test_a_proof_from_nothing_proves_nothing() -> None:
     assert not verify_inclusion(-1, 1, LEAVES[0], [], LEAVES[0])
     assert not verify_inclusion(0, 1, b"", [], b"")
     assert not verify_inclusion(0, 2, LEAVES[0], [b"short"], root_of(LEAVES[:2]))
+    assert not verify_inclusion(0, 2, LEAVES[0], [], LEAVES[0])
+    assert not verify_consistency(2, 4, root_of(LEAVES[:2]), root_of(LEAVES[:2]), [])
+    short_cut = consistency_proof(3, 4, subtree)
+    assert not verify_consistency(3, 8, root_of(LEAVES[:3]), root_of(LEAVES[:4]), short_cut)
     for sizes in ((0, 4), (5, 4)):
         with pytest.raises(ValueError, match="no proof leads"):
             consistency_proof(*sizes, subtree)

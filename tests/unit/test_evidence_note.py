@@ -239,6 +239,7 @@ def test_a_checkpoint_is_three_lines() -> None:
         f"a b\n1\n{encode_base64(bytes(32))}\n",
         f"a\n1\n{encode_base64(bytes(32))}\nextension\n",
         f"a\n1\n{encode_base64(bytes(32))}",
+        f"a\n1\n{encode_base64(bytes(32))}\nextension",
     ],
 )
 def test_a_checkpoint_has_one_spelling(text: str) -> None:

@@ -97,6 +97,7 @@ WITH_WITNESS = f"log {LOG}\nwitness a {W1}\nwitness b {W2}\n"
         (f"log {LOG}\nwitness none {W1}\nquorum none\n", "taken"),
         (f"{WITH_WITNESS}witness a {W3}\nquorum a\n", "taken"),
         (f"{WITH_WITNESS}group a any b\nquorum a\n", "taken"),
+        (f"{WITH_WITNESS}group g any a\ngroup g any b\nquorum g\n", "taken"),
         (f"{WITH_WITNESS}group g any x\nquorum g\n", "not defined"),
         (f"{WITH_WITNESS}group g any\nquorum g\n", "at least one"),
         (f"{WITH_WITNESS}group g any a a\nquorum g\n", "once"),

@@ -17,7 +17,7 @@ from evidence.proofs import (
     parse_range_proof,
     range_proof,
 )
-from evidence.record import genesis
+from evidence.record import encode_base64, genesis
 from evidence.verdict import VerificationError
 from tests.evidence_samples import RUN, checkpoint_of, example_rows
 
@@ -137,6 +137,19 @@ def test_a_range_proof_has_one_spelling(old: bytes, new: bytes) -> None:
     assert old in RANGE
     with pytest.raises(FormatError):
         parse_range_proof(RANGE.replace(old, new, 1))
+
+
+def test_a_proof_has_a_bounded_number_of_hashes() -> None:
+    """The announced and the listed hashes alike; and a proof without its checkpoint is none."""
+    line = encode_base64(bytes(32)).encode() + b"\n"
+    for many in (b"left 999\n", b"left 0\n" + line * (HASHES_MAX + 3)):
+        with pytest.raises(FormatError, match=f"at most {HASHES_MAX} hashes"):
+            parse_range_proof(RANGE.replace(b"left 2\n", many))
+    longest = replace(parse_consistency_proof(CONSISTENCY), path=(bytes(32),) * HASHES_MAX)
+    assert parse_consistency_proof(longest.to_bytes()) == longest
+    for data in (RANGE, CONSISTENCY):
+        with pytest.raises(FormatError, match="empty line"):
+            parse_range_proof(data.split(b"\n\n")[0])
 
 
 @pytest.mark.parametrize(

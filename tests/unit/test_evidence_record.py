@@ -104,6 +104,7 @@ def test_a_record_is_read_back() -> None:
         (4, b"2026-11-22T14:03:60.050Z"),
         (4, b"2026-11-22T14:03:01,050Z"),
         (4, b"2026-11-22T14:03:01.0 0Z"),
+        (5, b"1" * 16),
         (5, b"-1"),
         (5, b"1e3"),
         (6, b"9WUCNbBUEwtNK+hwEHVuLDK69a87AXAsYM4g6AA64AN="),
@@ -134,6 +135,20 @@ def test_only_ascii_digits_make_a_number(text: str) -> None:
     """What Python's int() would accept beside is refused."""
     with pytest.raises(FormatError):
         parse_decimal(text)
+
+
+def test_numbers_have_at_most_fifteen_digits() -> None:
+    """All of them stay below 2^53."""
+    assert parse_decimal("9" * 15) == 10**15 - 1
+    with pytest.raises(FormatError, match="15 digits"):
+        parse_decimal("1" * 16)
+
+
+@pytest.mark.parametrize("text", ["2026-11-22T14:03:01.\u0661\u0662\u0663Z", "\u0662026-11-22T14:03:01.000Z"])
+def test_only_ascii_digits_make_a_time(text: str) -> None:
+    """The same for the digits of a time."""
+    with pytest.raises(FormatError, match="time"):
+        parse_time(text)
 
 
 @pytest.mark.parametrize("text", ["é", "AAA", "AA AA", "AAAA\n", "AAAB=", "AA=="[:3], "AB=="])
