@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from cli.settings import Settings
+from cli.settings import Settings, load_settings
 
 
 @click.command("config")
@@ -20,7 +20,7 @@ def config(*, as_json: bool) -> None:
 
     Set one by its variable, for example CROWNEST_RUNS__EXECUTING_MAX=8 crownest serve.
     """
-    rows = list(_rows(Settings()))
+    rows = list(_rows(load_settings()))
     if as_json:
         click.echo(json.dumps({"data": {row[0]: row[1] for row in rows}}, indent=2, default=str))
         return

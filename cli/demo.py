@@ -12,11 +12,13 @@ import tarfile
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
+
+from cli.problems import failure
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "greeter"
 COMMAND = ("python3", "-m", "unittest", "-v")
@@ -84,7 +86,7 @@ def _env(folders: Folders) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _server(folders: Folders) -> Iterator[None]:
+def _server(folders: Folders) -> Generator[None]:
     """`crownest serve` on a free port, until the block ends."""
     _say("Starting the server")
     folders.config.unlink(missing_ok=True)
@@ -106,9 +108,9 @@ def _wait_for_config(folders: Folders, process: subprocess.Popen[bytes]) -> None
     deadline = time.monotonic() + START_S_MAX
     while not folders.config.exists():
         if process.poll() is not None:
-            raise click.ClickException("The server did not start; its message stands above.")
+            raise failure("The server did not start; its message stands above.")
         if time.monotonic() > deadline:
-            raise click.ClickException(f"The server did not start within {START_S_MAX:.0f} s.")
+            raise failure(f"The server did not start within {START_S_MAX:.0f} s.")
         time.sleep(POLL_S)
 
 
@@ -127,7 +129,7 @@ def _step(folders: Folders, *arguments: str, shown: bool = True) -> str:
         check=False,
     )
     if done.returncode != 0:
-        raise click.ClickException(f"`crownest {' '.join(arguments)}` ended with {done.returncode}.")
+        raise failure(f"`crownest {' '.join(arguments)}` ended with {done.returncode}.")
     return "" if shown else done.stdout.decode()
 
 
@@ -168,7 +170,7 @@ def _verify_offline(folders: Folders, run_id: str) -> None:
     done = _verify(folders, folders.handover / "proof.zip", "--run", run_id)
     click.echo(done.stdout.decode(), nl=False)
     if done.returncode != 0:
-        raise click.ClickException(f"the untouched bundle was refused (exit code {done.returncode})")
+        raise failure(f"the untouched bundle was refused (exit code {done.returncode})")
 
 
 def _show_tampering(folders: Folders, run_id: str) -> None:
@@ -179,7 +181,7 @@ def _show_tampering(folders: Folders, run_id: str) -> None:
     verdict = json.loads(done.stdout)
     verdict = verdict.get("data", verdict)
     if (verdict["code"], verdict["seq"]) != ("E_PAYLOAD_MISMATCH", seq):
-        raise click.ClickException(f"the flipped byte in event {seq} was not named: {verdict}")
+        raise failure(f"the flipped byte in event {seq} was not named: {verdict}")
     click.echo(f"{verdict['verdict']} {verdict['code']} at seq {verdict['seq']}: {verdict['message']}")
 
 

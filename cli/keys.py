@@ -8,8 +8,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
-
+from cli.problems import failure
 from evidence.note import Ed25519Signer
 
 ORIGIN_SHAPE = re.compile(r"[A-Za-z0-9._/-]{1,200}")
@@ -36,7 +35,7 @@ def load_or_make_identity(data_dir: Path, origin: str | None) -> Identity:
     if key_file.exists():
         return Identity(name, Ed25519Signer.from_pem(name, key_file.read_bytes()))
     if (data_dir / "log.sqlite").exists():
-        raise click.ClickException(
+        raise failure(
             f"{key_file} is missing, but the log was signed with it. Restore the key from your backup: "
             "a new key would make every earlier proof unverifiable with the new policy."
         )
@@ -49,14 +48,14 @@ def _load_or_make_origin(file: Path, configured: str | None) -> str:
     if file.exists():
         stored = file.read_text(encoding="utf-8").strip()
         if configured is not None and configured != stored:
-            raise click.ClickException(
+            raise failure(
                 f"This data folder belongs to the origin {stored}, not {configured}. "
                 "Unset CROWNEST_ORIGIN, or use another data folder."
             )
         return stored
     origin = configured or f"crownest.local/{secrets.token_hex(8)}"
     if not ORIGIN_SHAPE.fullmatch(origin):
-        raise click.ClickException(
+        raise failure(
             f"CROWNEST_ORIGIN {origin!r} must be 1 to 200 letters, digits, dots, dashes or slashes."
         )
     write_secret(file, origin.encode() + b"\n")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
 import click
 
-from cli.settings import Settings
+from cli.problems import failure
+from cli.settings import load_settings
 from cli.wiring import log_path, now_ms
 from eventstore.log import LogError
 from eventstore.sqlite import maintenance, migrations
@@ -28,7 +29,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help='Print { "dat
 
 def _log_of(data_dir: Path | None) -> tuple[Path, Path]:
     """The folder that was named or configured, and the log in it."""
-    folder = data_dir or Settings().data_dir
+    folder = data_dir or load_settings().data_dir
     if not log_path(folder).exists():
         raise click.ClickException(
             f"There is no log in {folder}. Name the folder that `crownest serve` prints."
@@ -55,8 +56,8 @@ def rebuild(*, check: bool, data_dir: Path | None, as_json: bool) -> None:
         with DataFolder(folder):
             done = maintenance.rebuild(log, Projections())
     except LogError as error:
-        raise click.ClickException(str(error)) from error
-    _print({"streams": done.streams, "events": done.events}, as_json=as_json)
+        raise failure(str(error)) from error
+    _print({"streams": done.streams, "events": done.events}, None, as_json=as_json)
 
 
 def _check(log: Path, *, as_json: bool) -> None:
@@ -67,8 +68,9 @@ def _check(log: Path, *, as_json: bool) -> None:
         before = list(maintenance.dump_views(copy))
         done = maintenance.rebuild(copy, Projections())
         differences = list(compare(before, list(maintenance.dump_views(copy))))
-    result = {"streams": done.streams, "events": done.events, "rows": len(before), "differences": differences}
-    _print(result, as_json=as_json)
+    _print(
+        {"streams": done.streams, "events": done.events, "rows": len(before)}, differences, as_json=as_json
+    )
     if differences:
         raise click.exceptions.Exit(1)
 
@@ -94,25 +96,24 @@ def _key(view: str, row: tuple[object, ...]) -> str:
     return str(row[1]) if view.endswith("_labels") else ""
 
 
-def _print(result: dict[str, object], *, as_json: bool) -> None:
+def _print(counts: Mapping[str, int], differences: Sequence[str] | None, *, as_json: bool) -> None:
+    """What was folded, and what a comparison found (None: nothing was compared)."""
     if as_json:
-        click.echo(json.dumps({"data": result}))
+        found = {} if differences is None else {"differences": differences}
+        click.echo(json.dumps({"data": {**counts, **found}}))
         return
-    differences = result.get("differences")
-    click.echo(f"{result['streams']} streams, {result['events']} events folded.")
-    if isinstance(differences, list):
-        for text in differences[:DIFFERENCES_SHOWN_MAX]:
-            click.echo(f"  {text}")
-        if len(differences) > DIFFERENCES_SHOWN_MAX:
-            click.echo(f"  … and {len(differences) - DIFFERENCES_SHOWN_MAX} more")
-        verdict = (
-            f"{len(differences)} differ. Stop the server and run: crownest rebuild"
-            if differences
-            else "equal"
-        )
-        click.echo(f"{result['rows']} view rows compared: {verdict}.")
-    else:
+    click.echo(f"{counts['streams']} streams, {counts['events']} events folded.")
+    if differences is None:
         click.echo("The views are rebuilt.")
+        return
+    for text in differences[:DIFFERENCES_SHOWN_MAX]:
+        click.echo(f"  {text}")
+    if len(differences) > DIFFERENCES_SHOWN_MAX:
+        click.echo(f"  … and {len(differences) - DIFFERENCES_SHOWN_MAX} more")
+    verdict = (
+        f"{len(differences)} differ. Stop the server and run: crownest rebuild" if differences else "equal"
+    )
+    click.echo(f"{counts['rows']} view rows compared: {verdict}.")
 
 
 @click.command("migrate")
@@ -132,7 +133,7 @@ def migrate(*, only_status: bool, data_dir: Path | None, as_json: bool) -> None:
                 migrations.migrate(log, now_ms())
         known = migrations.status(log)
     except LogError as error:
-        raise click.ClickException(str(error)) from error
+        raise failure(str(error)) from error
     rows = [
         {"version": one.version, "name": one.name, "applied": one.applied_at_ms is not None} for one in known
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import sys
 from pathlib import Path
@@ -14,18 +13,23 @@ import uvicorn
 
 from cli import config_file
 from cli.execution import describe_limits
-from cli.settings import Settings
+from cli.options import WholeNumber
+from cli.problems import failure
+from cli.settings import Settings, load_settings
 from cli.wiring import Server, open_server
+from eventstore.log import LogError
+from runner.link import SandboxUnavailable
 from runs.organization import authenticate
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 BACKLOG = 2048
+LOOPBACK_ADVICE = "Install bubblewrap, or listen on 127.0.0.1."
 
 
 @click.command("serve")
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), help="Port to listen on, 0 for a free one.  [default: 8787]"
+    "--port", type=WholeNumber(0, 65535), help="Port to listen on, 0 for a free one.  [default: 8787]"
 )
 @click.option(
     "--data",
@@ -39,15 +43,18 @@ def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
     The first start makes an organisation, a project and an API key, and writes the key to the command
     line's configuration (mode 0600), so that a second terminal just works.
     """
-    given = {"host": host, "port": port, "data_dir": data_dir}
-    settings = Settings().model_copy(
-        update={name: value for name, value in given.items() if value is not None}
-    )
+    settings = load_settings(host=host, port=port, data_dir=data_dir)
     if settings.provider == "process" and settings.host not in LOOPBACK:
-        raise click.ClickException("The process provider isolates nothing: it is allowed on loopback only.")
+        raise failure(
+            "The process provider isolates nothing: it is allowed on loopback only.", LOOPBACK_ADVICE
+        )
     listener = listen(settings.host, settings.port)
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         asyncio.run(_serve(settings, listener))
+    except KeyboardInterrupt:
+        return
+    except (LogError, SandboxUnavailable) as error:
+        raise failure(str(error)) from error
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -59,8 +66,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
     except OSError as error:
-        raise click.ClickException(
-            f"Cannot listen on {host} port {port}: {error.strerror}. Stop what listens there, or pass --port."
+        raise failure(
+            f"Cannot listen on {host} port {port}: {error.strerror}.",
+            "Stop what listens there, or pass --port.",
         ) from error
     listener.listen(BACKLOG)
     return listener
@@ -69,9 +77,8 @@ def listen(host: str, port: int) -> socket.socket:
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     async with open_server(settings) as server:
         if server.runner.provider == "process" and settings.host not in LOOPBACK:
-            raise click.ClickException(
-                "bubblewrap does not work here, and the process provider isolates nothing: it serves "
-                "loopback only. Install bubblewrap, or listen on 127.0.0.1."
+            raise failure(
+                "bubblewrap does not work here, and the process provider isolates nothing.", LOOPBACK_ADVICE
             )
         http = HttpServer(server, settings)
         host, port = listener.getsockname()[:2]
@@ -153,4 +160,4 @@ def _recovered(server: Server) -> str:
 def _sandbox(server: Server) -> str:
     if server.runner.provider == "bubblewrap":
         return "bubblewrap: namespaces, read-only system, no network"
-    return "process: NO ISOLATION, the command runs as you. For isolation: apt install bubblewrap"
+    return f"process: {server.runner.warning} For isolation: apt install bubblewrap"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api.limits import ApiLimits
+from cli.problems import failure
 from eventstore.log import LogLimits
 from runner.limits import RunnerLimits
 from runs.limits import RunLimits
@@ -40,3 +41,16 @@ class Settings(BaseSettings):
     runner: RunnerLimits = RunnerLimits()
     api: ApiLimits = ApiLimits()
     log: LogLimits = LogLimits()
+
+
+def load_settings(**given: Any) -> Settings:
+    """The settings of the environment, with what the command line gives; a bad one is named."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "CROWNEST_" + "__".join(str(part) for part in first["loc"]).upper()
+        raise failure(
+            f"{name}: {first['msg']}.", "Correct or unset the variable; see: crownest config"
+        ) from error
+    return settings.model_copy(update={name: value for name, value in given.items() if value is not None})

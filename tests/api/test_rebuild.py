@@ -80,7 +80,7 @@ def test_a_check_may_run_beside_the_server_but_a_rebuild_may_not(tmp_path: Path)
         assert _rebuild(tmp_path, "--check").exit_code == 0
         refused = _rebuild(tmp_path)
         assert refused.exit_code == 1
-        assert "pid" in refused.output
+        assert "pid" in str(refused.exception)
 
 
 def test_migrate_tells_what_is_applied_and_a_newer_schema_is_refused(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_migrate_tells_what_is_applied_and_a_newer_schema_is_refused(tmp_path: P
     database.close()
     refused = CliRunner().invoke(migrate, ["--data", str(tmp_path)])
     assert refused.exit_code == 1
-    assert "newer" in refused.output
+    assert "newer" in str(refused.exception)
     with pytest.raises(NewerSchema):
         status(log_path(tmp_path))
     with pytest.raises(NewerSchema), serving(tmp_path):

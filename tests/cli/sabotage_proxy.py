@@ -203,7 +203,7 @@ def proxy(upstream: str, sabotage: Sabotage) -> Iterator[str]:
             finally:
                 upper.close()
 
-        do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 - the names that http.server calls
+        do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 # the names that http.server calls
 
         def _relay(self, exchange: Exchange, response: http.client.HTTPResponse) -> None:
             headers = {k: v for k, v in response.getheaders() if k.lower() not in HOP_BY_HOP}

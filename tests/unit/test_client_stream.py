@@ -125,7 +125,7 @@ def test_the_waits_are_those_of_the_ladder() -> None:
 
     @contextmanager
     def open_stream(_: int) -> Iterator[Iterator[Event]]:
-        yield iter([{"type": "stdout", "seq": seq} for seq in scripts.pop(0)])  # type: ignore[misc]
+        yield iter([{"type": "stdout", "seq": seq} for seq in scripts.pop(0)])  # type: ignore[misc]  # a scripted stand-in for the stream
 
     with pytest.raises(StreamInterrupted):
         list(follow(open_stream, sleep=waits.append))
@@ -240,7 +240,7 @@ def test_a_resumed_stream_waits_for_a_server_that_is_away() -> None:
     def open_stream(_: int) -> Iterator[Iterator[Event]]:
         if (failure := answers.pop(0)) is not None:
             raise failure
-        yield iter([{"type": "terminal", "seq": 9}])  # type: ignore[misc]
+        yield iter([{"type": "terminal", "seq": 9}])  # type: ignore[misc]  # a scripted stand-in for the stream
 
     assert seqs(follow(open_stream, 8, resuming=True, sleep=waits.append)) == [9]
     assert waits == [0.25, 0.5, 1.0]
