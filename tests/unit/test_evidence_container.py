@@ -166,12 +166,22 @@ def test_a_local_header_agrees_with_the_directory(offset: int) -> None:
 
 @pytest.mark.parametrize(
     ("offset", "value"),
-    [(4, 1), (6, 1), (8, 3), (10, 3), (12, 10), (16, 10), (10, 0xFFFF)],
+    [(4, 1), (6, 1), (8, 3), (10, 3), (12, 10), (16, 10), (10, 0xFFFF), (20, 1)],
 )
 def test_the_end_record_describes_what_stands_before_it(offset: int, value: int) -> None:
     """Disks, counts, size and start of the directory."""
     at = len(HONEST) - 22 + offset
     assert_unreadable(HONEST[:at] + struct.pack("<H", value) + HONEST[at + 2 :], "end record|belong|cut")
+
+
+def test_no_bytes_lie_between_the_members_and_around_the_directory() -> None:
+    """Offsets that agree with each other but leave room for what nobody reads."""
+    length, start = struct.unpack_from("<LL", HONEST, len(HONEST) - 10)
+    end = len(HONEST) - 22
+    for at, fields in ((start, (length, start + 2)), (end, (length + 2, start))):
+        data = HONEST[:at] + b"xx" + HONEST[at:]
+        data = data[:-10] + struct.pack("<LL", *fields) + data[-2:]
+        assert_unreadable(data, "belong to no member")
 
 
 def test_too_many_or_too_few_members_are_found_in_the_directory() -> None:
@@ -242,7 +252,7 @@ def test_the_zip_holds_no_other_member(name: str) -> None:
 @pytest.mark.parametrize("name", ["x" * 256, "a\x1bb", "\u00e9"])
 def test_a_name_is_short_and_plain(name: str) -> None:
     """Names that could confuse a terminal or another reader end the reading."""
-    with pytest.raises(FormatError, match="cannot be a member's name|stored plainly"):
+    with pytest.raises(FormatError, match=r"cannot be a member's name|stored plainly"):
         container(repack({name: b""}))
 
 
@@ -348,6 +358,7 @@ def test_a_large_log_is_never_in_memory() -> None:
     assert seen == [(4096, 10_006), (8192, 10_006)]
     assert file.getbuffer().nbytes > 10 * CHUNK_BYTES
     assert file.largest <= CHUNK_BYTES
+    assert verify_bundle(file, POLICY, allow_open=True) == verdict
 
 
 def test_an_entry_is_nine_lines_and_splits_again() -> None:
@@ -358,9 +369,10 @@ def test_an_entry_is_nine_lines_and_splits_again() -> None:
     assert b"".join(lines) + last == entry
     assert last == b"+ Ey8yK9xG+OMmwRdWpxNhAw== " + (item.payload or b"") + b"\n"
     assert event_entry(RUN, item.redacted(), b"p" * 32) == b"".join(lines) + b"-\n"
-    for broken in (entry[:-1], entry + b"\n", b"", b"\n" * 8):
+    for broken in (entry[:-1], entry + b"\n", entry + b"x", b"", b"\n" * 8, b"".join(lines)):
         with pytest.raises(FormatError, match="nine lines"):
             split_entry(broken)
 
-    with pytest.raises(ValueError, match="damaged"):
-        event_entry(RUN, replace(item, payload=None), b"p" * 32)
+    for damaged in (replace(item, payload=None), replace(item, salt=None)):
+        with pytest.raises(ValueError, match="damaged"):
+            event_entry(RUN, damaged, b"p" * 32)

@@ -194,6 +194,14 @@ def test_a_crash_while_collecting_never_shows_the_exit_code() -> None:
     assert run["durationMs"] == 230
 
 
+def test_a_run_that_never_told_its_exit_code_shows_none() -> None:
+    """Whatever the outcome claims, a code that no event holds is not made up."""
+    outcome = {"type": "outcome", "status": "succeeded", "orchestrationSucceeded": True}
+    evidence, run = views(record([CREATED, UPLOADED, STARTING, EXTRACTING, RUNNING, CLEANED, outcome]))
+    assert "exitCode" not in evidence
+    assert "exitCode" not in run
+
+
 def test_expired() -> None:
     """A run that never got an archive failed for want of one."""
     evidence, run = views(record([CREATED, NEVER_STARTED, failed("upload_missing", "user_input")]))
