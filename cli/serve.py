@@ -160,4 +160,4 @@ def _recovered(server: Server) -> str:
 def _sandbox(server: Server) -> str:
     if server.runner.provider == "bubblewrap":
         return "bubblewrap: namespaces, read-only system, no network"
-    return f"process: {server.runner.warning} For isolation: apt install bubblewrap"
+    return f"process: {server.runner.warning}"
