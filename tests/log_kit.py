@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +83,12 @@ class ObedientProjector:
         self, views: ViewWriter, stream: str, events: Sequence[tuple[NewEvent, StoredEvent]]
     ) -> ViewRow | None:
         if stream not in self.counts:
-            self.counts[stream] = sum(1 for _ in views.payloads(stream)) - len(events)
+            before_seq = events[0][1].seq if events else 2**32
+            self.counts[stream] = sum(1 for _ in islice(views.payloads(stream), before_seq - 1))
         self.counts[stream] += len(events)
         row = ViewRow(stream, "org_1", b'{"events":%d}' % self.counts[stream], sort_key=stream)
         views.put("runs", row)
-        for new, stored in events:
-            assert stored.payload is not None
+        for new, _ in events:
             for one in new.fields.get("put", ()):  # type: ignore[attr-defined]  # JSON of our own
                 views.put(one["view"], view_row(**{k: v for k, v in one.items() if k != "view"}))
             for view, row_id in new.fields.get("delete", ()):  # type: ignore[attr-defined]  # JSON of our own

@@ -65,7 +65,8 @@ def clear_views(path: Path) -> None:
 def rebuild(path: Path, projector: Projector) -> Rebuilt:
     """Empty the views and fold them again from the whole log, stream by stream as they were created.
 
-    One transaction: killed in the middle, the views are what they were.
+    One transaction: killed in the middle, the views are what they were. A projector that asks for a
+    stream's payloads gets them all, later ones than those at hand included.
     """
     with _transaction(path) as connection:
         _clear(connection)
