@@ -47,7 +47,7 @@ def merge_run_sandbox(views: ViewWriter, run: Mapping[str, Any], event: Mapping[
 
 def _cleanup_facts(facts: dict[str, Any], event: Mapping[str, Any]) -> None:
     if event["reason"] == "kept":
-        facts.update(status="ready", expiresAt=event["expiresAt"])
+        facts.update(status="ready", expiresAt=event["expiresAt"], keptUntil=event["expiresAt"])
     elif event["reason"] != "never_started" and event["cleanupStatus"] != "not_requested":
         facts.update(status="destroyed", destroyedAt=event["createdAt"], destroyedReason="platform_cleanup")
 
@@ -74,9 +74,13 @@ def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     first, second = sorted((one, other), key=_maker)
     doc: dict[str, Any] = {**second, **first}
     doc["status"] = max((f.get("status", "creating") for f in (one, other)), key=STATUS_RANK.__getitem__)
-    expiries = [facts["expiresAt"] for facts in (one, other) if "expiresAt" in facts]
-    if expiries:
-        doc["expiresAt"] = max(expiries)
+    # Keeping a sandbox sets its expiry; before that it is the time the run may take at most.
+    for expiry in ("keptUntil", "expiresAt"):
+        known = [facts[expiry] for facts in (one, other) if expiry in facts]
+        if known:
+            doc[expiry] = max(known)
+    if "keptUntil" in doc:
+        doc["expiresAt"] = doc["keptUntil"]
     if "createdAt" in doc and "expiresAt" in doc:
         doc["ttlMs"] = parse_time(doc["expiresAt"]) - parse_time(doc["createdAt"])
     ends = [(f["destroyedAt"], f["destroyedReason"]) for f in (one, other) if "destroyedAt" in f]

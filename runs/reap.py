@@ -16,6 +16,7 @@ from runs.dispatch import Store, runs_in
 from runs.limits import RunLimits
 from runs.resources import DestroySandbox, record_destroyed
 from runs.session import load_session
+from runs.uploads import TRANSFER
 
 logger = logging.getLogger(__name__)
 SANDBOX_PAGE = 500
@@ -46,6 +47,7 @@ class Reaper:
             try:
                 await self.end_overdue_runs()
                 await self.end_expired_sandboxes()
+                await self.forget_old_transfers()
             except StorageUnavailable:
                 logger.warning("overdue runs are not ended yet: no room on the disk")
             except Exception:
@@ -65,6 +67,13 @@ class Reaper:
         """Destroy kept sandboxes past their `expiresAt`."""
         now = format_time(self._now_ms())
         return await self._end_sandboxes("ttl_expired", lambda doc: doc["expiresAt"] <= now)
+
+    async def forget_old_transfers(self) -> int:
+        """Delete the records of staged transfers that expired long ago."""
+        old = await self._store.expired_records(TRANSFER, self._now_ms())
+        for record in old:
+            await self._store.delete_record(TRANSFER, record.id)
+        return len(old)
 
     async def _end_run(self, run_id: str) -> bool:
         session = await load_session(self._store, run_id, self._limits, self._now_ms)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from eventstore.log import Answer, Append, ExpectedHeadMismatch, NewEvent, Record
 from eventstore.views import ViewRow
 from evidence.canonical import decode, encode
-from evidence.record import format_time
+from evidence.record import format_time, parse_time
 from runs import decide
 from runs.access import Principal
 from runs.idempotency import IdempotentRequest
@@ -21,6 +21,8 @@ from runs.service import RunService
 MIB = 1024 * 1024
 TRANSFER = "transfer"
 """The record kind of staged transfers; they are not views (DESIGN §2)."""
+TRANSFER_KEPT_MS = 24 * 60 * 60 * 1000
+"""An expired transfer answers `upload_expired` this long, then `upload_not_found`."""
 
 
 class BlobWriter(Protocol):
@@ -94,7 +96,7 @@ class UploadService:
                 "status": "pending",
             }
             answer = Answer(201, encode({"transfer": self._wire(doc)}))
-            record = Record(TRANSFER, upload_id, encode(doc))
+            record = Record(TRANSFER, upload_id, encode(doc), expires_at_ms + TRANSFER_KEPT_MS)
             claim = idempotent.claim(lambda _: answer) if idempotent else None
             done = await self._runs.store.append(Append(run_id, None, (), claim=claim, records=[record]))
             return done.answer or answer
@@ -109,7 +111,7 @@ class UploadService:
             raise Refusal("upload_conflict", "This transfer is finalized already. Start the run.")
         sha256, size_bytes = await self._receive(run_id, run, body, doc["sizeBytes"])
         doc.update(status="uploaded", storedSha256=sha256, storedSizeBytes=size_bytes)
-        await self._runs.store.put_record(Record(TRANSFER, upload_id, encode(doc)))
+        await self._keep(doc)
 
     async def finalize(
         self, who: Principal, run_id: str, upload_id: str, *, sha256: str, size_bytes: int,
@@ -127,10 +129,9 @@ class UploadService:
                 )
             _check_content((doc["storedSha256"], doc["storedSizeBytes"]), (sha256, size_bytes))
             _check_content((doc["storedSha256"], doc["storedSizeBytes"]), (doc["sha256"], doc["sizeBytes"]))
-            done = Record(TRANSFER, upload_id, encode({**doc, "status": "finalized"}))
             answer = await self._uploaded(who, run_id, sha256, size_bytes, idempotent)
             # Crash window: the run is uploaded and the transfer not yet marked; a retry answers the same.
-            await self._runs.store.put_record(done)
+            await self._keep({**doc, "status": "finalized"})
             return answer
 
     async def _uploaded(
@@ -155,6 +156,11 @@ class UploadService:
         if doc["status"] != "finalized" and doc["expiresAt"] <= format_time(self._runs.now_ms()):
             raise Refusal("upload_expired", "This transfer has expired. Create a new one and upload again.")
         return doc
+
+    async def _keep(self, doc: dict[str, Any]) -> None:
+        """Store the transfer as it stands now, until some time after its expiry."""
+        until_ms = parse_time(doc["expiresAt"]) + TRANSFER_KEPT_MS
+        await self._runs.store.put_record(Record(TRANSFER, doc["id"], encode(doc), until_ms))
 
     async def _receive(
         self, run_id: str, run: dict[str, Any], body: AsyncIterator[bytes], announced_bytes: int

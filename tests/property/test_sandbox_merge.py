@@ -20,13 +20,14 @@ def _facts_of(number: int) -> st.SearchStrategy[dict[str, object]]:
         "metadata": st.just({"run": str(number)}),
         "expiresAt": TIMES,
     }
+    kept = {**run, "status": st.just("ready"), "keptUntil": TIMES}
     destroyed = {
         "id": st.just("sbx_a"),
         "status": st.just("destroyed"),
         "destroyedAt": TIMES,
         "destroyedReason": st.sampled_from(["ttl_expired", "user_killed"]),
     }
-    return st.fixed_dictionaries(run) | st.fixed_dictionaries(destroyed)
+    return st.fixed_dictionaries(run) | st.fixed_dictionaries(kept) | st.fixed_dictionaries(destroyed)
 
 
 @given(st.tuples(*(_facts_of(number) for number in range(4))))
