@@ -1,0 +1,110 @@
+"""What `crownest serve` prints, and whose configuration it touches (decision 0007)."""
+
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.cli.cli_runner import CROWNEST
+
+LINES = ("API base", "API key", "data folder", "sandbox", "limits", "stop")
+STOP_S_MAX = 30
+
+
+@contextmanager
+def _serve(home: Path, data: str, *arguments: str) -> Generator[list[str]]:
+    """The six lines of a server that runs while the block does."""
+    env = {"PATH": os.environ["PATH"], "HOME": str(home), "CROWNEST_PROVIDER": "process"}
+    command = [CROWNEST, "serve", "--data", str(home / data), *(arguments or ("--port", "0"))]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, cwd=home, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield [process.stdout.readline().rstrip("\n") for _ in LINES]
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(STOP_S_MAX) == 0
+
+
+def _config(home: Path) -> Path:
+    return home / ".config" / "crownest" / "config.json"
+
+
+def test_a_first_start_prints_six_lines_and_logs_the_command_line_in(tmp_path: Path) -> None:
+    """Address, key, folder, sandbox, limits, how to stop; the configuration is for its owner alone."""
+    with _serve(tmp_path, "data") as lines:
+        assert [line[:12].strip() for line in lines] == list(LINES)
+        stored = json.loads(_config(tmp_path).read_text())
+        assert stored["apiUrl"] in lines[0]
+        assert stored["apiKey"] in lines[1]
+        assert str(tmp_path / "data") in lines[2]
+        assert "isolation" in lines[3]
+        assert "NOT enforced" in lines[4]
+        assert "Ctrl-C" in lines[5]
+    assert stat.S_IMODE(_config(tmp_path).stat().st_mode) == 0o600
+    for secret in (tmp_path / "data" / "keys").iterdir():
+        assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+
+
+def test_a_later_start_changes_the_address_only(tmp_path: Path) -> None:
+    """The key is shown once: the second start knows none, and needs none."""
+    with _serve(tmp_path, "data"):
+        first = json.loads(_config(tmp_path).read_text())
+    with _serve(tmp_path, "data") as lines:
+        second = json.loads(_config(tmp_path).read_text())
+        assert second["apiUrl"] in lines[0]
+        assert second["apiUrl"] != first["apiUrl"]
+        assert second["apiKey"] == first["apiKey"]
+        assert first["apiKey"] not in "\n".join(lines)
+
+
+def test_a_configuration_of_another_server_is_never_overwritten(tmp_path: Path) -> None:
+    """The login line is printed instead, on a first start and on later ones."""
+    _config(tmp_path).parent.mkdir(parents=True)
+    foreign = json.dumps({"apiUrl": "https://crownest.example", "apiKey": "cn_live_foreign"})
+    _config(tmp_path).write_text(foreign)
+    for _ in range(2):
+        with _serve(tmp_path, "data") as lines:
+            assert re.search(r"crownest login --api-url http://127\.0\.0\.1:\d+ --api-key cn_live_", lines[1])
+        assert _config(tmp_path).read_text() == foreign
+
+
+def _refused(home: Path, *arguments: str) -> str:
+    env = {"PATH": os.environ["PATH"], "HOME": str(home), "CROWNEST_PROVIDER": "process"}
+    done = subprocess.run(
+        [CROWNEST, "serve", *arguments], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_a_second_server_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+    """One process owns a data folder; the message names the one that does."""
+    with _serve(tmp_path, "data"):
+        assert "in use by the process with pid" in _refused(
+            tmp_path, "--port", "0", "--data", str(tmp_path / "data")
+        )
+
+
+def test_a_taken_port_and_an_open_address_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    """The data folder is not even created."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert "Cannot listen" in _refused(tmp_path, "--port", port, "--data", str(tmp_path / "data"))
+    refused = _refused(tmp_path, "--host", "0.0.0.0", "--port", "0", "--data", str(tmp_path / "data"))
+    assert "isolates nothing" in refused
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_lost_signing_key_is_not_replaced_silently(tmp_path: Path) -> None:
+    """A new key would make every earlier proof unverifiable."""
+    with _serve(tmp_path, "data"):
+        pass
+    (tmp_path / "data" / "keys" / "log.pem").unlink()
+    assert "Restore the key" in _refused(tmp_path, "--port", "0", "--data", str(tmp_path / "data"))
