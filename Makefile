@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOMS := evidence eventstore projections runs runner api cli client
 
-.PHONY: help setup setup-dev demo test check sdists bench format clean
+.PHONY: help setup setup-dev demo test check sdists bench crash format clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -44,6 +44,9 @@ bench: setup-dev ## figures, as ratios against something in the same run (BENCH_
 	@$(BIN)/python -m bench.append
 	@$(BIN)/python -m bench.replay
 	@$(BIN)/python -m bench.tail
+
+crash: setup-dev ## kill -9 and power cuts under load (CRASH_KILLS=100 CRASH_CUTS=50)
+	@$(BIN)/python -m tests.simulation.crash --kills $(or $(CRASH_KILLS),100) --cuts $(or $(CRASH_CUTS),50) $(if $(CRASH_SEED),--seed $(CRASH_SEED),)
 
 format: setup-dev ## let the formatter and the fixable lints do their work
 	@$(BIN)/ruff format .

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import random
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.simulation.aftermath import Aftermath
 from tests.simulation.client import Client
 from tests.simulation.ledger import Ledger
 from tests.simulation.load import Load
-from tests.simulation.server import ServerProcess, descendants, wait_until_gone
+from tests.simulation.server import (
+    LEFTOVERS_S_MAX,
+    ProcessMark,
+    ServerProcess,
+    alive,
+    descendants,
+    wait_until_gone,
+)
 
 EARLY_KILLS = 0.2
 """The part of restarts that are killed themselves, anywhere from the first instruction to serving."""
-EARLY_KILL_S_MAX = 1.5
+EARLY_KILL_S_MAX = 1.2
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+REMOVE_ROUNDS_MAX = 200
+REMOVE_PAUSE_S = 0.01
 DARK_S_MAX = 0.1
 """After a power cut the server goes on without its disk for a random time up to this, then it is killed."""
 
@@ -41,6 +54,8 @@ class Campaign:
     """Runs that streamed at each hit (those right after a start left out)."""
     _names: itertools.count[int] = field(default_factory=itertools.count)
     _lives: int = 0
+    _footprint: set[Path] = field(default_factory=set)
+    """Control groups and folders of every sandbox that lived at a hit: in the end none may be left."""
 
     async def live(self, hit: Callable[[ServerProcess], None], kind: str, *, at_once: bool = False) -> None:
         """Start (or start again), check everything, load, hit at a random moment, and see everything end.
@@ -64,19 +79,23 @@ class Campaign:
                 await load.until_streaming(self.token)
                 self.load_s.append(time.monotonic() - begun - self.recheck_s[-1])
                 self.streaming.append(self.ledger.streaming)
-            started = descendants(self.server.pid())
+            started, footprint = descendants(self.server.pid()), self.server.footprint()
             self.ledger.count_strike()
+            self.ledger.counts["processes of runs at the crash"] += len(started)
             hit(self.server)
             if kind == "cut":
                 await self._in_the_dark(rng)
             self.server.bury()
+            footprint |= self.server.footprint()
             self.ledger.died(kind)
-            await load.end()
+            seconds, _ = await asyncio.gather(self._see_them_end(started), load.end())
+            self.gone_s.append(seconds)
         self.ledger.power_is_off = False
-        seconds, left = await wait_until_gone(started, self.token)
-        self.gone_s.append(seconds)
-        for one in left:
-            self.ledger.findings.add("left_running", one)
+        if kind == "cut":
+            await _remove(
+                footprint
+            )  # as a restart of the machine would; the notes of them are gone with the power
+        self._footprint |= footprint
 
     async def last_life(self) -> None:
         """Start once more, bring every run to its end, look at all of them again, and stop as Ctrl-C does."""
@@ -95,9 +114,33 @@ class Campaign:
         status = await self.server.stop()
         if status != 0:
             self.ledger.findings.add("refused", f"the server was stopped and ended with {status}")
-        _, left = await wait_until_gone(started, self.token)
+        await self._see_them_end(started)
+        for path in self._footprint:
+            if path.exists():
+                self.ledger.findings.add("left_running", f"{path} of a sandbox is left")
+        if differs := self.server.rebuild_check():
+            self.ledger.findings.add("changed", f"the views are not what the log says: {differs}")
+
+    def close(self) -> None:
+        """End the server in whatever state it is, and leave nothing of its sandboxes on this machine."""
+        if self.server.process is None:
+            return
+        footprint = self.server.footprint()
+        self.server.kill()
+        deadline = time.monotonic() + LEFTOVERS_S_MAX
+        while alive(set(), self.token) and time.monotonic() < deadline:
+            time.sleep(REMOVE_PAUSE_S)
+        for _ in range(REMOVE_ROUNDS_MAX):
+            if _removed(footprint):
+                return
+            time.sleep(REMOVE_PAUSE_S)
+
+    async def _see_them_end(self, started: set[ProcessMark]) -> float:
+        """Wait until nothing of the runs is left running; answer the seconds that it took."""
+        seconds, left = await wait_until_gone(started, self.token)
         for one in left:
             self.ledger.findings.add("left_running", one)
+        return seconds
 
     async def _client(self, rng: random.Random) -> Client:
         key = json.loads(self.server.config.read_text())["apiKey"]
@@ -110,16 +153,33 @@ class Campaign:
         """Kill a server that is still starting, or recovering what the last kill left."""
         self.server.start()
         await asyncio.sleep(rng.uniform(0, EARLY_KILL_S_MAX))
-        started = descendants(self.server.pid())
+        started, footprint = descendants(self.server.pid()), self.server.footprint()
         self.server.strike()
         self.server.bury()
         self.ledger.died("kill during a start")
         self.ledger.counts["kills during a start"] += 1
-        _, left = await wait_until_gone(started, self.token)
-        for one in left:
-            self.ledger.findings.add("left_running", one)
+        self._footprint |= footprint
+        await self._see_them_end(started)
 
     async def _in_the_dark(self, rng: random.Random) -> None:
         """Let the server meet its dead disk: from now on it may refuse, but promise nothing."""
         await asyncio.sleep(rng.uniform(0, DARK_S_MAX))
         self.server.strike()
+
+
+async def _remove(footprint: set[Path]) -> None:
+    """A control group stays busy for a moment while its last process is taken down."""
+    for _ in range(REMOVE_ROUNDS_MAX):
+        if _removed(footprint):
+            return
+        await asyncio.sleep(REMOVE_PAUSE_S)
+
+
+def _removed(footprint: set[Path]) -> bool:
+    for path in footprint:
+        if path.is_relative_to(CONTROL_GROUPS):
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+    return not any(path.exists() for path in footprint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import secrets
 import shutil
 import signal
@@ -33,6 +34,7 @@ NUMBERS = (
     "sandboxes kept",
     "runs streaming at the crash",
     "readers attached at the crash",
+    "processes of runs at the crash",
     "requests in flight at the crash",
     "create in flight",
     "upload in flight",
@@ -51,6 +53,8 @@ NUMBERS = (
     "bundles verified",
     "answers read after the cut",
     "events read after the cut",
+    "events out of order after the cut",
+    "refusals after the cut",
 )
 
 
@@ -60,17 +64,18 @@ def main() -> int:
     console = Console(stderr=True, highlight=False)
     folder = Path(tempfile.mkdtemp(prefix="crownest-crash-"))
     seed = options.seed if options.seed is not None else secrets.randbelow(2**32)
-    order = Order(options.kills, options.cuts, options.cuts > 0, seed, folder)
+    order = Order(options.kills, options.cuts, options.cuts > 0, seed, folder, options.provider)
     console.print(f"crash: {options.kills} kills, {options.cuts} power cuts, seed {seed}, in {folder}")
     try:
         report = _run(order, console)
     except KeyboardInterrupt:
-        console.print(f"interrupted; the folder is kept: {folder}")
+        shutil.rmtree(folder, ignore_errors=True)
+        console.print("interrupted; nothing is left behind")
         return 130
     except Exception:
         console.print(f"a mistake of the programme itself; seed {seed}, the folder is kept: {folder}")
         raise
-    if options.require_cuts and report.no_cuts_because:
+    if report.no_cuts_because and "loop" in os.environ.get("CROWNEST_REQUIRE", "").split(","):
         report.broken = report.no_cuts_because
     if options.json:
         print(json.dumps(as_json(report), indent=2))
@@ -78,6 +83,8 @@ def main() -> int:
         _print(report, Console(highlight=False))
     if report.ok:
         shutil.rmtree(folder)
+    else:
+        (folder / "report.json").write_text(json.dumps(as_json(report), indent=2))
     return 0 if report.ok else 1
 
 
@@ -86,8 +93,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=100, help="kill -9 of the server under load")
     parser.add_argument("--cuts", type=int, default=50, help="power cuts; 0 leaves the controls out too")
     parser.add_argument("--seed", type=int, help="decides plans and moments; printed when not given")
+    parser.add_argument("--provider", choices=("auto", "bubblewrap", "process"), default="auto")
     parser.add_argument("--json", action="store_true", help="the numbers as one JSON object on stdout")
-    parser.add_argument("--require-cuts", action="store_true", help="fail where the power cannot be cut")
     return parser.parse_args()
 
 

@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,6 +45,7 @@ class Order:
     seed: int
     folder: Path
     """A new folder for everything; the caller removes it, or keeps it for looking at."""
+    provider: str = "auto"
 
 
 @dataclass
@@ -121,7 +122,7 @@ class Programme:
 
     async def _kills(self) -> None:
         folder = self._folder("kills")
-        campaign = self._campaign(ServerProcess(folder / "data", folder / "home"), "kills")
+        campaign = self._campaign(self._server(folder / "data", folder / "home"), "kills")
         try:
             for number in range(1, self._order.kills + 1):
                 await campaign.live(lambda server: server.strike(), "kill")
@@ -129,7 +130,7 @@ class Programme:
                 self._say("kill", number, self._order.kills, campaign.ledger)
             await campaign.last_life()
         finally:
-            campaign.server.kill()
+            campaign.close()
             self.report.take(campaign)
 
     async def _cuts(self) -> None:
@@ -152,7 +153,7 @@ class Programme:
                     rig.unmount()
                     rig.check()
                 finally:
-                    campaign.server.kill()
+                    campaign.close()
                     self.report.take(campaign)
             if not campaign.ledger.findings.total:
                 shutil.rmtree(folder)
@@ -175,7 +176,7 @@ class Programme:
                 except ServerDidNotStart as error:
                     campaign.ledger.findings.add("lost", f"the folder cannot even be opened: {error}")
                 finally:
-                    campaign.server.kill()
+                    campaign.close()
             lost += campaign.ledger.findings.counts["lost"]
             shutil.rmtree(folder)
             if lost:
@@ -198,8 +199,18 @@ class Programme:
     def _on_disk(self, rig: PowerRig, folder: Path, name: str) -> Campaign:
         rig.format()
         rig.mount()
-        server = ServerProcess(rig.mount_point / "data", folder / "home", prefix=rig.prefix)
+        seen = Path(f"/proc/{rig.holder_pid}/root{rig.mount_point}/data")
+        data, home = rig.mount_point / "data", folder / "home"
+        server = self._server(data, home, prefix=rig.prefix, seen_from_here=seen)
         return self._campaign(server, name)
+
+    def _server(
+        self, data: Path, home: Path, *, prefix: Sequence[str] = (), seen_from_here: Path | None = None
+    ) -> ServerProcess:
+        environment = {"CROWNEST_PROVIDER": self._order.provider}
+        return ServerProcess(
+            data, home, prefix=prefix, environment=environment, seen_from_here=seen_from_here
+        )
 
     def _campaign(self, server: ServerProcess, name: str) -> Campaign:
         return Campaign(server, f"{self._token}-{name}", f"{self._order.seed}/{name}")

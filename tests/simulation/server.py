@@ -16,6 +16,7 @@ from pathlib import Path
 
 START_S_MAX = 60.0
 STOP_S_MAX = 30.0
+REBUILD_S_MAX = 300.0
 LEFTOVERS_S_MAX = 15.0
 """How long what the server had started may take to end by itself after a kill -9 of the server alone."""
 POLL_S = 0.01
@@ -48,6 +49,8 @@ class ServerProcess:
     prefix: Sequence[str] = ()
     program: Sequence[str] = CROWNEST
     environment: Mapping[str, str] = field(default_factory=dict)
+    seen_from_here: Path | None = None
+    """The data folder as this process sees it, where that is another path."""
     url: str = ""
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
@@ -66,7 +69,6 @@ class ServerProcess:
         """Start the process; `wait_ready` waits until it serves."""
         assert self.process is None, "the last one was not buried"
         self.home.mkdir(parents=True, exist_ok=True)
-        environment = {**ENVIRONMENT, "HOME": str(self.home), "CROWNEST_CONFIG_PATH": str(self.config)}
         with self.output.open("ab") as output:
             self._output_start = output.tell()
             self.process = subprocess.Popen(
@@ -74,7 +76,7 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**environment, **self.environment},
+                env=self._environment(),
                 cwd=self.home,
                 preexec_fn=die_with_parent,  # noqa: PLW1509 # one libc call, so that nothing outlives us
             )
@@ -127,9 +129,35 @@ class ServerProcess:
         self.kill()
         return -signal.SIGKILL if status is None else status
 
+    def rebuild_check(self) -> str | None:
+        """`crownest rebuild --check` of the stopped server's folder: None, or what it found to differ."""
+        done = subprocess.run(
+            [*self.prefix, CROWNEST[0], "rebuild", "--check", "--data", str(self.data_dir)],
+            capture_output=True,
+            check=False,
+            env=self._environment(),
+            timeout=REBUILD_S_MAX,
+        )
+        return None if done.returncode == 0 else (done.stdout + done.stderr).decode(errors="replace")
+
+    def footprint(self) -> set[Path]:
+        """Control groups and folders outside of the data folder that the runner has noted for sandboxes."""
+        found: set[Path] = set()
+        for note in (self.seen_from_here or self.data_dir).glob("work/sandboxes/sbx_*"):
+            with contextlib.suppress(OSError):
+                for line in note.read_text().splitlines():
+                    name, _, value = line.partition(" ")
+                    if name in {"cgroups", "folder"}:
+                        found.update(Path(path) for path in value.split(":") if path)
+        return found
+
     def pid(self) -> int:
         """Of the server itself."""
         return self._running().pid
+
+    def _environment(self) -> dict[str, str]:
+        paths = {"HOME": str(self.home), "CROWNEST_CONFIG_PATH": str(self.config)}
+        return {**ENVIRONMENT, **paths, **self.environment}
 
     def _running(self) -> subprocess.Popen[bytes]:
         assert self.process is not None, "the server is not running"

@@ -74,7 +74,7 @@ async def test_a_server_that_is_killed_leaves_nothing_of_its_runs_running(tmp_pa
     try:
         await campaign.live(lambda one: one.strike(), "kill")
     finally:
-        server.kill()
+        campaign.close()
     assert not campaign.ledger.findings.counts["left_running"]
     assert not alive(set(), "leftovers-")
 
