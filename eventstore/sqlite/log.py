@@ -82,8 +82,10 @@ class SqliteLog:
         connection = await asyncio.to_thread(_open_migrated, path, clock_ms())
         try:
             readers = await ReaderPool.open(path, limits.readers)
-        except BaseException:
+        except BaseException as error:
             connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise _cannot_be_opened(path, error) from error
             raise
         writer = GroupWriter(connection, limits, projector.forget)
         return cls(path, appender, writer, readers, Wakeups(limits.heads_cached_max))
@@ -249,13 +251,17 @@ def _open_migrated(path: Path, now_ms: int) -> sqlite3.Connection:
     try:
         connection = open_writer(path)
     except sqlite3.Error as error:
-        raise StorageUnavailable(f"{path} cannot be opened as the log's database: {error}") from error
+        raise _cannot_be_opened(path, error) from error
     try:
         migrations.apply(connection, path, now_ms)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _cannot_be_opened(path: Path, error: sqlite3.Error) -> StorageUnavailable:
+    return StorageUnavailable(f"{path} cannot be opened as the log's database ({error}): check path and disk")
 
 
 def _seq(after_seq: int) -> int:

@@ -204,7 +204,8 @@ class GroupWriter:
 def _unavailable(error: Exception) -> StorageUnavailable:
     """One for each caller, since each raises its own."""
     refusal = StorageUnavailable(
-        f"the log cannot write ({error}): nothing of this append is visible; free space and try again"
+        f"the log cannot write ({error}): nothing of this append is visible; free space and try again, "
+        "and check the disk if that does not help"
     )
     refusal.__cause__ = error
     return refusal

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from eventstore.log import Append
+from eventstore.log import Append, StorageUnavailable
 from eventstore.sqlite import maintenance
 from eventstore.views import VIEWS
 from tests.log_kit import Explosion, ObedientProjector, event, opened, putting
@@ -100,3 +100,11 @@ async def test_a_redacted_event_is_rebuilt_from_its_placeholder(tmp_path: Path) 
 
     maintenance.rebuild(copy, Looking())
     assert seen == [({"data": "", "redacted": True}, 9)]
+
+
+async def test_a_copy_that_has_no_place_is_refused(tmp_path: Path) -> None:
+    """And leaves no half file."""
+    await filled(tmp_path)
+    with pytest.raises(StorageUnavailable, match="cannot be copied"):
+        maintenance.copy_to(tmp_path / "log.sqlite", tmp_path / "none" / "copy.sqlite")
+    assert not (tmp_path / "none").exists()

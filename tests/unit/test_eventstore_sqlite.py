@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from eventstore.log import Append, Framing, LogLimits, NewerSchema, Record, StorageUnavailable
-from eventstore.sqlite import connection, migrations
+from eventstore.sqlite import connection, migrations, reader
 from eventstore.sqlite.queries import FRAME_NDJSON, FRAME_SSE, LOG, READ_PAGE, VIEW
 from eventstore.sqlite.views import list_statement
 from eventstore.views import VIEWS, ViewQuery
@@ -100,16 +100,16 @@ async def test_a_reader_never_blocks_the_writer(tmp_path: Path) -> None:
     """Nor the other way round: both see their own snapshot; and a reader cannot write."""
     async with opened("sqlite", tmp_path) as world:
         await world.create()
-        reader = connection.open_reader(tmp_path / "log.sqlite")
-        reader.execute("BEGIN")
-        assert reader.execute("SELECT count(*) FROM events").fetchone() == (1,)
+        other = connection.open_reader(tmp_path / "log.sqlite")
+        other.execute("BEGIN")
+        assert other.execute("SELECT count(*) FROM events").fetchone() == (1,)
         await asyncio.wait_for(world.add(2000), 30)
-        assert reader.execute("SELECT count(*) FROM events").fetchone() == (1,)
-        reader.execute("COMMIT")
-        assert reader.execute("SELECT count(*) FROM events").fetchone() == (2001,)
+        assert other.execute("SELECT count(*) FROM events").fetchone() == (1,)
+        other.execute("COMMIT")
+        assert other.execute("SELECT count(*) FROM events").fetchone() == (2001,)
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
-            reader.execute("DELETE FROM events")
-        reader.close()
+            other.execute("DELETE FROM events")
+        other.close()
 
 
 async def test_reads_hold_no_transaction_between_pages(tmp_path: Path) -> None:
@@ -356,6 +356,47 @@ async def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Pa
         async with opened("sqlite", tmp_path):
             pass
     assert (tmp_path / "log.sqlite").read_bytes() == b"my thesis " * 1000
+
+
+# A bad disk
+
+
+async def test_a_damaged_database_is_the_storages_fault(tmp_path: Path) -> None:
+    """Reading and writing say so, each caller is answered, and closing still works."""
+    async with opened("sqlite", tmp_path) as world:
+        await world.create()
+        await world.add(2000, data="x" * 100)
+    path = tmp_path / "log.sqlite"
+    healthy = path.read_bytes()
+    path.write_bytes(healthy[:4096] + b"\xff" * (len(healthy) - 4096))
+    with pytest.raises(StorageUnavailable, match="check path and disk"):
+        async with opened("sqlite", tmp_path):
+            pass
+    path.write_bytes(healthy[: len(healthy) // 2] + b"\xff" * (len(healthy) // 2))
+    async with opened("sqlite", tmp_path) as world:
+        for _ in range(2):
+            with pytest.raises(StorageUnavailable, match="check the disk"):
+                await world.log.read(RUN, 1500, 500)
+            with pytest.raises(StorageUnavailable, match="check the disk"):
+                await world.log.append(Append(RUN, None, [event()]))
+    path.write_bytes(healthy)
+    async with opened("sqlite", tmp_path) as world:
+        assert await verify_by_recomputing(world) == 2001
+
+
+async def test_a_reader_that_cannot_open_leaves_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half an opening is undone."""
+    monkeypatch.setattr(reader, "read_only_uri", lambda _: f"file:{tmp_path}/none?mode=ro")
+    before = set(threading.enumerate())
+    with pytest.raises(StorageUnavailable, match="cannot be opened"):
+        async with opened("sqlite", tmp_path):
+            pass
+    left = {
+        thread for thread in set(threading.enumerate()) - before if not thread.name.startswith("asyncio_")
+    }
+    assert not left
 
 
 # A full disk
