@@ -94,7 +94,7 @@ class Contents:
             if self.terminal_seq != seq - 1:
                 detail = f"Event {seq - 1}, directly before the seal, is not terminal."
                 self._complain(Stage.SEAL, "E_NOT_FINAL", detail, seq)
-        elif self.terminal_seq is not None or self.seal_seq is not None:
+        elif self.terminal_seq is not None:
             self._complain(Stage.SEAL, "E_EVENT_AFTER_SEAL", f"Event {seq} is {kind}.", seq)
         elif kind == "terminal":
             self.terminal_seq = seq
@@ -136,7 +136,7 @@ class Contents:
         elif kind == "seal":
             self._take_seal(event)
         elif kind == "terminal":
-            self.terminal = self.terminal or event
+            self.terminal = event
         elif kind in {"artifact_collected", "artifact_error"}:
             self._take_artifact(header, event)
 
@@ -158,7 +158,7 @@ class Contents:
         if not _is_integer(event["lastPublicSeq"], event["seq"] - 1):
             detail = f"Event {event['seq']}: a seal's seq is lastPublicSeq + 1."
             raise VerificationError("E_HEADER_PAYLOAD_DISAGREE", detail, event["seq"])
-        self.seal = self.seal or event  # a second one is told of as E_EVENT_AFTER_SEAL
+        self.seal = event
 
     def _take_artifact(self, header: Header, event: Mapping[str, Any]) -> None:
         self._kept_bytes += header.payload_size
@@ -177,8 +177,8 @@ def _open_line(line: bytes) -> tuple[bytes, bytes] | None:
     if line == b"-\n":
         return None
     plus, _, rest = line.partition(b" ")
-    salt_text, space, payload = rest.partition(b" ")
-    if plus != b"+" or not space or payload[-1:] != b"\n" or not salt_text.isascii():
+    salt_text, _, payload = rest.partition(b" ")
+    if plus != b"+" or payload[-1:] != b"\n" or not salt_text.isascii():
         raise FormatError("it is neither '-' nor '+ <base64 salt> <payload>', or is too long")
     salt = decode_base64(salt_text.decode("ascii"))
     if len(salt) != SALT_BYTES:

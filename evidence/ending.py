@@ -71,11 +71,12 @@ def judge_evidence(contents: Contents, seal: Mapping[str, Any], evidence: bytes)
         )
     if sha256(evidence).hexdigest() != seal["evidenceSha256"]:
         raise VerificationError("E_EVIDENCE_DRIFT", "The seal names another digest of it.", seal["seq"])
-    terminal = contents.terminal or {}
+    terminal = contents.terminal
+    assert terminal is not None, "judge_seal saw it directly before the seal, and its payload is never absent"
     shown = encode(terminal.get("workspaceRun"))
     if shown != encode(view):
         raise VerificationError(
-            "E_EVIDENCE_DRIFT", f"terminal: {_differences(shown, view)}.", terminal.get("seq")
+            "E_EVIDENCE_DRIFT", f"terminal: {_differences(shown, view)}.", terminal["seq"]
         )
 
 

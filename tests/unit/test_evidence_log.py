@@ -252,6 +252,12 @@ def test_an_anchor_that_a_witness_saw_gives_the_earliest_time() -> None:
     assert judge(other_log, policy=WITNESSED).not_before is None
 
 
+def test_an_empty_prefix_has_no_times_to_compare() -> None:
+    """Anchored and witnessed, but without any event."""
+    bundle = example().bundle(rows=[], open_prefix=True, anchor=log_note(Witness("w1", ANCHOR_S)))
+    assert judge(bundle, policy=WITNESSED, allow_open=True, strict_time=True).not_before is not None
+
+
 def test_a_forged_anchor_is_named() -> None:
     """Bad signatures on the anchor, of the log or of a listed witness, are never ignored."""
 

@@ -189,6 +189,15 @@ def test_the_stream_of_an_organisation_is_always_open() -> None:
         assert judge(bundle, expected_run=ORG, allow_open=True).code == code
 
 
+def test_the_types_of_a_run_mean_nothing_in_an_organisation() -> None:
+    """`terminal` ends runs only; an artifact whose id is no text is nobody's."""
+    strange = {"type": "artifact_collected", "artifactId": ["art_9"]}
+    recorded = organisation({"type": "terminal"}, strange, {"type": "weather"})
+    assert judge(recorded.bundle(), expected_run=ORG, allow_open=True).ok
+    bundle = recorded.bundle(artifacts=[("art_9", [b""])])
+    assert judge(bundle, expected_run=ORG, allow_open=True).code == "E_ARTIFACT_DIGEST"
+
+
 def test_an_organisation_has_no_seal_no_evidence_and_no_redactions() -> None:
     """What belongs to runs alone is refused in its stream."""
     seal = event_of(example_rows()[15]) | {"lastPublicSeq": 2, "createdAt": "2026-11-22T14:00:00.000Z"}
