@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import orjson
 
@@ -44,10 +44,10 @@ class Aftermath:
         await self._require_key()
         async with asyncio.TaskGroup() as group:
             for run in self._ledger.open_runs:
-                group.create_task(self._limited(self._recheck(run)))
+                group.create_task(self._limited(self._recheck, run))
             for run in self._ledger.runs:
                 if run.kept_sandbox:
-                    group.create_task(self._limited(self._check_destroyed(run)))
+                    group.create_task(self._limited(self._check_destroyed, run))
 
     async def settle(self, run: Run) -> bool:
         """Judge and verify a run that has ended; False while it has not."""
@@ -59,7 +59,7 @@ class Aftermath:
         async with asyncio.TaskGroup() as group:
             for run in self._ledger.runs:
                 if run.settled:
-                    group.create_task(self._limited(self._compare_again(run)))
+                    group.create_task(self._limited(self._compare_again, run))
         listed = await self._client.list_runs()
         asked = {run.plan.op: run.run_id for run in self._ledger.runs}
         seen: set[str] = set()
@@ -72,9 +72,9 @@ class Aftermath:
             if asked[op]:
                 self._found("lost", f"{asked[op]} (op {op}) is in no listing")
 
-    async def _limited(self, work: Any) -> None:
+    async def _limited(self, work: Callable[[Run], Awaitable[None]], run: Run) -> None:
         async with self._room:
-            await work
+            await work(run)
 
     def _found(self, kind: str, text: str) -> None:
         self._ledger.findings.add(kind, text)

@@ -121,6 +121,8 @@ class Client:
             response = await self._http.get(path, headers=headers)
         except (httpx2.TransportError, OSError) as error:
             raise Gone(str(error)) from error
+        if self.ledger.power_is_off:
+            raise Gone("the power is off: what is read now proves nothing, for or against the server")
         return Answer(response.status_code, response.content)
 
     async def body_of(self, path: str, headers: Mapping[str, str] | None = None) -> bytes:

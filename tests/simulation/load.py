@@ -7,8 +7,7 @@ import contextlib
 import itertools
 import random
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from tests.simulation.aftermath import Aftermath
 from tests.simulation.client import Client, Gone
@@ -145,11 +144,11 @@ class Load:
             for name in steps(plan):
                 await self._client.effect(run, name)
                 if name == "create" and rng.random() < 0.3:
-                    beside.append(self._beside(self._follow(run)))
+                    beside.append(self._beside(self._follow, run))
             if plan.cancel_after_s is not None:
-                beside.append(self._beside(self._cancel(run)))
+                beside.append(self._beside(self._cancel, run))
             if plan.start and rng.random() < 0.3:
-                beside.append(self._beside(self._follow(run)))
+                beside.append(self._beside(self._follow, run))
             await self._follow(run)
             for task in beside:
                 await task
@@ -162,10 +161,10 @@ class Load:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
 
-    def _beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _beside(self, work: Callable[[Run], Awaitable[None]], run: Run) -> asyncio.Task[None]:
         async def quietly() -> None:
             with contextlib.suppress(Gone):
-                await work
+                await work(run)
 
         return asyncio.create_task(quietly())
 
