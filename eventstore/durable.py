@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 PRIVATE_DIRECTORY = 0o700
+PRIVATE_FILE = 0o600
 
 
 def fsync_directory(directory: Path) -> None:
@@ -28,3 +29,13 @@ def make_directory(directory: Path) -> None:
     directory.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
     # Also when another thread was faster: its fsync may not have happened yet.
     fsync_directory(directory.parent)
+
+
+def make_file(path: Path, *, must_be_new: bool = False) -> None:
+    """Create an empty file that its owner alone can read, and durably; one that is there stays as it is.
+
+    Raises FileExistsError when it is there and `must_be_new`.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (os.O_EXCL if must_be_new else 0)
+    os.close(os.open(path, flags, PRIVATE_FILE))
+    fsync_directory(path.parent)

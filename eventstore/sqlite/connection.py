@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import quote
 
-from eventstore.durable import fsync_directory, make_directory
+from eventstore.durable import make_directory, make_file
 
 SQLITE_VERSION_MIN = (3, 27, 0)
 """UPSERT and VACUUM INTO."""
@@ -61,13 +61,13 @@ def open_writer(path: Path) -> sqlite3.Connection:
             f"{'.'.join(map(str, SQLITE_VERSION_MIN))} or newer: use a newer Python"
         )
     make_directory(path.parent)
+    make_file(path)  # SQLite gives its WAL the mode of the database, and its name durability of its own
     connection = sqlite3.connect(
         path, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS_CACHED
     )
     try:
         for pragma in _WRITER_PRAGMAS:
             connection.execute(f"PRAGMA {pragma}").fetchall()
-        fsync_directory(path.parent)
     except BaseException:
         connection.close()
         raise

@@ -250,7 +250,7 @@ def _open_migrated(path: Path, now_ms: int) -> sqlite3.Connection:
     """The writer's connection to a database of the present schema."""
     try:
         connection = open_writer(path)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise _cannot_be_opened(path, error) from error
     try:
         migrations.apply(connection, path, now_ms)
@@ -260,7 +260,7 @@ def _open_migrated(path: Path, now_ms: int) -> sqlite3.Connection:
     return connection
 
 
-def _cannot_be_opened(path: Path, error: sqlite3.Error) -> StorageUnavailable:
+def _cannot_be_opened(path: Path, error: Exception) -> StorageUnavailable:
     return StorageUnavailable(f"{path} cannot be opened as the log's database ({error}): check path and disk")
 
 

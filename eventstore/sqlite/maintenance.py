@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eventstore.durable import fsync_directory
+from eventstore.durable import fsync_directory, make_file
 from eventstore.log import NewEvent, Projector, StorageUnavailable, StoredEvent
 from eventstore.sqlite.connection import open_reader, open_writer
 from eventstore.sqlite.queries import LOG, VIEW
@@ -40,13 +40,14 @@ def copy_to(source: Path, target: Path) -> None:
 
     Raises FileExistsError when `target` exists and `StorageUnavailable` when the copy does not fit.
     """
-    if target.exists():
-        raise FileExistsError(f"{target} exists already: name a new file")
     connection = open_reader(source)
     try:
+        make_file(target, must_be_new=True)
         connection.execute("PRAGMA query_only = OFF")  # the file stays read-only; INTO counts as a write
         connection.execute("VACUUM INTO ?", (str(target),))
-    except sqlite3.Error as error:
+    except FileExistsError:
+        raise FileExistsError(f"{target} exists already: name a new file") from None
+    except (sqlite3.Error, OSError) as error:
         target.unlink(missing_ok=True)
         raise StorageUnavailable(f"{source} cannot be copied to {target}: {error}") from error
     finally:

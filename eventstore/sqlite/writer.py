@@ -86,7 +86,7 @@ class GroupWriter:
         self._thread.join()
 
     def statistics(self) -> Mapping[str, int]:
-        """`commits` counts those that wrote, one fsync each; `rollbacks` the groups undone."""
+        """Counters; `commits` are those that wrote, one fsync each, `rollbacks` the groups undone."""
         names = ("groups", "group_size_max", "commits", "rollbacks", "refused")
         return {name: self._counts[name] for name in names} | {"queued": self._queue.qsize()}
 
@@ -102,7 +102,8 @@ class GroupWriter:
                     # Crash window: durable, but nobody knows. A retry meets the stored answer.
                     self._tell(self._acknowledge, group)
         finally:
-            self._connection.close()
+            with contextlib.suppress(sqlite3.Error):  # a broken disk; what was committed is in the WAL
+                self._connection.close()
             self._tell(self._ended, group)
 
     def _tell(self, callback: Callable[[list[Work[Any]]], None], group: list[Work[Any]]) -> None:
@@ -149,7 +150,6 @@ class GroupWriter:
             if is_storage_error(error) or self._connection.total_changes != changes_before:
                 raise
             work.outcome = error
-            self._counts["refused"] += 1
 
     def _settle_failed(self, group: list[Work[Any]], error: Exception) -> None:
         """Everything of the group is undone, refusals included: they were decided beside the rest."""
@@ -158,7 +158,6 @@ class GroupWriter:
                 work.outcome = _unavailable(error)
         elif len(group) == 1:
             group[0].outcome = error
-            self._counts["refused"] += 1
         else:  # a mistake of the program in one of them: it must not harm the others
             for work in group:
                 self._commit([work])
@@ -178,6 +177,7 @@ class GroupWriter:
             self._places.release()
             outcome, done = work.outcome, work.done
             if isinstance(outcome, Exception):
+                self._counts["refused"] += 1
                 if not done.done():
                     done.set_exception(outcome)
                 continue

@@ -169,6 +169,23 @@ async def test_closing_leaves_no_thread_and_no_wal(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["log.sqlite"]
 
 
+@pytest.fixture
+def shared_folder(tmp_path: Path) -> Path:
+    """A folder that others can enter."""
+    tmp_path.chmod(0o755)
+    return tmp_path
+
+
+async def test_the_database_is_readable_by_its_owner_alone(shared_folder: Path) -> None:
+    """Also in a folder that others can enter; the WAL and copies likewise."""
+    tmp_path = shared_folder
+    async with opened("sqlite", tmp_path) as world:
+        await world.create()
+        await world.log.copy_to(tmp_path / "copy.sqlite")  # type: ignore[attr-defined]  # SqliteLog
+        modes = {name: (tmp_path / name).stat().st_mode & 0o777 for name in names_in(tmp_path)}
+    assert modes == dict.fromkeys(("copy.sqlite", "log.sqlite", "log.sqlite-shm", "log.sqlite-wal"), 0o600)
+
+
 async def test_a_redacted_row_is_read_as_redacted(tmp_path: Path) -> None:
     """Its commitment and size stay, readers get a placeholder between untouched bytes (P7)."""
     async with opened("sqlite", tmp_path) as world:
