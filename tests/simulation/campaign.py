@@ -127,6 +127,7 @@ class Campaign:
             return
         footprint = self.server.footprint()
         self.server.kill()
+        footprint |= self.server.footprint()
         deadline = time.monotonic() + LEFTOVERS_S_MAX
         while alive(set(), self.token) and time.monotonic() < deadline:
             time.sleep(REMOVE_PAUSE_S)
