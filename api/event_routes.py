@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -10,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 
 from api.queries import SEQ_MAX, after_seq, flag, integer, json_response
 from api.services import Services, principal_of, services_of
+from eventstore.framing import shown_payload
 from eventstore.log import Framing
 
 router = APIRouter(prefix="/v1/workspace-runs")
@@ -46,7 +49,7 @@ async def _json_page(services: Services, run_id: str, after: int, limit: int) ->
     """`hasMore` concerns stored public events; a non-empty page carries `nextSeq` (§6.2, rule 14)."""
     events = await services.store.read(run_id, after, limit + 1)
     page = events[:limit]
-    body = b'{"data":[' + b",".join(event.payload or b"null" for event in page) + b'],"hasMore":'
+    body = b'{"data":[' + b",".join([shown_payload(event) for event in page]) + b'],"hasMore":'
     body += b"true" if len(events) > limit else b"false"
     if page:
         body += b',"nextSeq":%d' % page[-1].seq
@@ -88,23 +91,42 @@ async def _follow(services: Services, run_id: str, after: int, framing: Framing)
     Ends right behind `terminal` (rule 5); a reader that asked for what lies behind it gets `terminal`
     once more, since clients take an empty stream for a broken one (§6.4).
     """
-    store, heartbeat_s = services.store, services.limits.heartbeat_s
-    while not services.closing.is_set():
-        chunk = await store.read_framed(run_id, after, framing)
-        if chunk is not None:
-            yield chunk.data
-            after = chunk.last_seq
-            if chunk.last_type == "terminal":
+    store = services.store
+    closing = asyncio.create_task(services.closing.wait())
+    try:
+        while not closing.done():
+            chunk = await store.read_framed(run_id, after, framing)
+            if chunk is not None:
+                yield chunk.data
+                after = chunk.last_seq
+                if chunk.last_type == "terminal":
+                    return
+            elif again := await _terminal_again(services, run_id, after, framing):
+                yield again
                 return
-            continue
-        terminal_seq = await terminal_seq_of(services, run_id)
-        if terminal_seq is not None and terminal_seq <= after:
-            again = await store.read_framed(run_id, terminal_seq - 1, framing)
-            if again is not None:
-                yield again.data
-            return
-        if not await store.wait_for_append(run_id, after, heartbeat_s) and framing is Framing.SSE:
-            yield KEEPALIVE
+            if not await _wait(services, run_id, after, closing) and framing is Framing.SSE:
+                yield KEEPALIVE
+    finally:
+        closing.cancel()
+
+
+async def _wait(services: Services, run_id: str, after: int, closing: asyncio.Task[Any]) -> bool:
+    """Until there may be more or the server stops; False after a silence that wants a keepalive."""
+    appended = asyncio.create_task(services.store.wait_for_append(run_id, after, services.limits.heartbeat_s))
+    try:
+        await asyncio.wait((appended, closing), return_when=asyncio.FIRST_COMPLETED)
+        return closing.done() or appended.result()
+    finally:
+        appended.cancel()
+
+
+async def _terminal_again(services: Services, run_id: str, after: int, framing: Framing) -> bytes | None:
+    """The frame of `terminal`, when it lies at or before `after`."""
+    terminal_seq = await terminal_seq_of(services, run_id)
+    if terminal_seq is None or terminal_seq > after:
+        return None
+    chunk = await services.store.read_framed(run_id, terminal_seq - 1, framing)
+    return chunk.data if chunk is not None else None
 
 
 async def terminal_seq_of(services: Services, run_id: str) -> int | None:

@@ -14,7 +14,7 @@ from bench.common import machine, scratch, table
 from bench.replay import server
 
 EVENTS = int(os.environ.get("BENCH_TAIL_EVENTS", "300"))
-PAUSE_S = 0.005
+PAUSE_S = 0.02
 RECEIVE_BYTES = 65536
 MARK_BYTES_MAX = 32
 NUMBERED = re.compile(rb'"data":"tail (\d+)\\n')
