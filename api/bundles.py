@@ -31,13 +31,13 @@ async def write_bundle_file(
     head = await services.store.head(stream)
     if note is None or head is None:
         raise not_found("Stream", stream)
-    row = await services.store.get_view("evidence", stream)
-    evidence = row.doc if row is not None else None
+    size = _size_of(note)
+    evidence = await _sealed_evidence(services, stream, size)
     contents = await _artifacts(services, evidence) if artifacts and evidence is not None else []
     path = services.temporary_dir / f"bundle-{secrets.token_hex(8)}.zip"
     try:
         with path.open("xb", buffering=COPY_BYTES) as out:
-            await _write(services, _Parts(head, note, evidence, without, contents), out)
+            await _write(services, _Parts(head, note, size, evidence, without, contents), out)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -50,6 +50,7 @@ class _Parts:
 
     head: Head
     checkpoint: bytes
+    size: int
     evidence: bytes | None
     without: frozenset[str]
     artifacts: Sequence[tuple[str, Path]]
@@ -57,17 +58,28 @@ class _Parts:
 
 async def _write(services: Services, parts: _Parts, out: BinaryIO) -> None:
     head = parts.head
-    text = parts.checkpoint.decode().split("\n\n", 1)[0]
-    size = parse_checkpoint(text + "\n").size
     writer = BundleWriter(out, checkpoint=parts.checkpoint, anchor=head.anchor_note, evidence=parts.evidence)
     chain = EntryChain(head.stream, genesis(head.stream, head.anchor_note))
-    async for event in services.store.entries(head.stream, up_to_seq=size):
+    async for event in services.store.entries(head.stream, up_to_seq=parts.size):
         writer.event(chain.add(event, withhold=event.type in parts.without))
         _within_limit(services, out)
     for artifact_id, path in parts.artifacts:
         writer.artifact(artifact_id, _chunks(path))
         _within_limit(services, out)
     writer.close()
+
+
+def _size_of(note: bytes) -> int:
+    """The number of events that a signed checkpoint covers."""
+    return parse_checkpoint(note.decode().split("\n\n", 1)[0] + "\n").size
+
+
+async def _sealed_evidence(services: Services, stream: str, size: int) -> bytes | None:
+    """The evidence, if the seal is among the first `size` events: a run may be sealed right now."""
+    row = await services.store.get_view("evidence", stream)
+    if row is None or int(row.labels["lastPublicSeq"]) >= size:
+        return None
+    return row.doc
 
 
 def _within_limit(services: Services, out: BinaryIO) -> None:
