@@ -192,13 +192,13 @@ async def test_a_stale_fence_is_refused(world: World) -> None:
 
 async def test_a_repeated_claim_gets_the_stored_answer_and_appends_nothing(world: World) -> None:
     """Also under another stream id: a retried creation finds the stream of the first one."""
-    first = await world.log.append(Append(RUN, 0, [event()], claim=claim(world)))
+    first = await world.log.append(Append(RUN, 0, [event(), event()], claim=claim(world)))
     again = await world.log.append(Append("wsr_other", 0, [event()], claim=claim(world)))
-    assert first.answer == Answer(200, b'{"events":1}')
+    assert first.answer == Answer(200, b'{"events":2}')
     assert again == replace(first, replayed=True)
     assert not first.replayed
     assert await world.log.head("wsr_other") is None
-    assert await verify_by_recomputing(world) == 1
+    assert await verify_by_recomputing(world) == 2
 
 
 async def test_a_claim_with_another_fingerprint_is_refused(world: World) -> None:
