@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from fastapi import APIRouter
-from starlette.background import BackgroundTask
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
 from api.bundles import write_bundle_file
+from api.files import WholeFile
 from api.queries import flag, json_response
 from api.services import principal_of, services_of
 from evidence.canonical import encode
@@ -50,12 +50,8 @@ async def get_bundle(request: Request, run_id: str) -> Response:
     if not without <= WITHHOLDABLE:
         raise Refusal("invalid_request", "without may name stdout and stderr.", {"field": "without"})
     path = await write_bundle_file(services, run_id, without=without, artifacts=artifacts)
-    return FileResponse(
-        path,
-        media_type="application/zip",
-        filename=f"{run_id}.proof.zip",
-        background=BackgroundTask(path.unlink, missing_ok=True),
-    )
+    headers = {"content-disposition": f'attachment; filename="{run_id}.proof.zip"'}
+    return WholeFile(path, media_type="application/zip", headers=headers, remove=True)
 
 
 @router.post("/workspace-runs/{run_id}/verify")

@@ -7,8 +7,9 @@ from urllib.parse import quote
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
+from api.files import WholeFile
 from api.queries import json_response, page_response, view_query
 from api.services import principal_of, services_of
 from evidence.canonical import encode
@@ -49,7 +50,7 @@ async def download_artifact(request: Request, artifact_id: str) -> Response:
         "content-disposition": f"attachment; filename*=UTF-8''{quote(artifact['name'].rsplit('/', 1)[-1])}",
         "x-content-type-options": "nosniff",
     }
-    return FileResponse(path, media_type="application/octet-stream", headers=headers)
+    return WholeFile(path, media_type="application/octet-stream", headers=headers)
 
 
 @router.post("/artifacts/{artifact_id}/download-url")
