@@ -38,7 +38,7 @@ def project_run_event(views: ViewWriter, fold: RunFold, event: Mapping[str, Any]
         run = fold.run_view()
         merge_collected(views, event, org_id=run["orgId"], run=run)
     elif kind == "cleanup" or (kind == "status" and event["status"] in {"starting", "extracting", "running"}):
-        merge_run_sandbox(views, fold.run_view(), event)
+        merge_run_sandbox(views, fold.run_view(), event, reused="sandboxId" in fold.request)
     elif kind == "seal":
         _put_evidence(views, fold, event)
 

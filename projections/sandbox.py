@@ -20,14 +20,32 @@ STATUS_RANK = {"creating": 0, "starting": 1, "running": 2, "ready": 3, "destroye
 """A kept sandbox stays `ready` while a later run uses it (CONTRACT §8: never `idle`)."""
 
 
-def merge_run_sandbox(views: ViewWriter, run: Mapping[str, Any], event: Mapping[str, Any]) -> None:
-    """Fold what a run's event says about its sandbox (`starting`, `extracting`, `running`, `cleanup`)."""
+def merge_run_sandbox(
+    views: ViewWriter, run: Mapping[str, Any], event: Mapping[str, Any], *, reused: bool
+) -> None:
+    """Fold what a run's event says about its sandbox (`starting`, `extracting`, `running`, `cleanup`).
+
+    A run that named a sandbox did not make it, and perhaps was not let in: it may only say that it kept
+    or ended it. Else any id in a request would become a row that no sandbox stands behind.
+    """
     sandbox_id = run.get("sandboxId")
     if sandbox_id is None:
         return
-    facts: dict[str, Any] = {
-        "id": sandbox_id,
-        "orgId": run["orgId"],
+    facts: dict[str, Any] = {"id": sandbox_id, "orgId": run["orgId"]}
+    if event["type"] == "cleanup":
+        facts |= _cleanup_facts(event, reused=reused)
+    elif not reused:
+        facts["status"] = "running" if event["status"] == "running" else "starting"
+        facts["expiresAt"] = format_time(parse_time(run["createdAt"]) + run["timeoutMs"])
+    if not reused:
+        facts |= _maker_facts(run)
+    elif "status" not in facts:
+        return
+    merge_sandbox(views, facts)
+
+
+def _maker_facts(run: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         "projectId": run["projectId"],
         "templateId": run["templateId"],
         "templateSlug": run["templateSlug"],
@@ -37,19 +55,18 @@ def merge_run_sandbox(views: ViewWriter, run: Mapping[str, Any], event: Mapping[
         "workspaceRunId": run["id"],
         "createdAt": run["createdAt"],
     }
-    if event["type"] == "cleanup":
-        _cleanup_facts(facts, event)
-    else:
-        facts["status"] = "running" if event["status"] == "running" else "starting"
-        facts["expiresAt"] = format_time(parse_time(run["createdAt"]) + run["timeoutMs"])
-    merge_sandbox(views, facts)
 
 
-def _cleanup_facts(facts: dict[str, Any], event: Mapping[str, Any]) -> None:
+def _cleanup_facts(event: Mapping[str, Any], *, reused: bool) -> dict[str, Any]:
     if event["reason"] == "kept":
-        facts.update(status="ready", expiresAt=event["expiresAt"], keptUntil=event["expiresAt"])
-    elif event["reason"] != "never_started" and event["cleanupStatus"] != "not_requested":
-        facts.update(status="destroyed", destroyedAt=event["createdAt"], destroyedReason="platform_cleanup")
+        return {"status": "ready", "expiresAt": event["expiresAt"], "keptUntil": event["expiresAt"]}
+    if reused and event["reason"] == "never_started":
+        return {}  # it is somebody else's, or nobody's
+    return {
+        "status": "destroyed",
+        "destroyedAt": event["createdAt"],
+        "destroyedReason": "platform_cleanup",
+    }
 
 
 def merge_sandbox(views: ViewWriter, facts: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from eventstore.log import EventLog, NewEvent, StorageUnavailable
+from eventstore.log import EventLog, LogError, NewEvent, StorageUnavailable
 from eventstore.views import ViewQuery, Views
 from evidence.canonical import decode
 from runs.decide import EXECUTING, NEVER_STARTED
@@ -94,14 +94,24 @@ class Dispatcher:
         """End runs that were executing when the server stopped; queue those in `starting` again."""
         ended = queued = 0
         async for run in runs_in(self._store, sorted(EXECUTING)):
-            session = await load_session(self._store, run["id"], self._limits, self._now_ms)
-            await session.finish(failure_reason="internal_error", failure_message=CRASHED, cleanup=RECOVERED)
-            ended += 1
+            ended += await self._recover_one(run["id"])
         async for run in runs_in(self._store, ["starting"]):
             self._waiting.append(run["id"])
             queued += 1
         self._fill()
         return {"ended": ended, "queued": queued}
+
+    async def _recover_one(self, run_id: str) -> int:
+        """End one run; what is wrong with it alone must not keep the server from starting."""
+        try:
+            session = await load_session(self._store, run_id, self._limits, self._now_ms)
+            await session.finish(failure_reason="internal_error", failure_message=CRASHED, cleanup=RECOVERED)
+        except LogError:
+            raise
+        except Exception:
+            logger.exception("%s could not be ended; it is left as it stands", run_id)
+            return 0
+        return 1
 
     async def close(self) -> None:
         """Stop executing: what still runs is ended by the next start's recovery, as after a crash."""

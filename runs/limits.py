@@ -15,6 +15,9 @@ class RunLimits:
     artifacts_requested_max: int = 32
     artifact_path_bytes_max: int = 4096
     artifact_name_bytes_max: int = 255
+    request_bytes_max: int = 192 * 1024
+    """The whole request as canonical JSON. `terminal` shows up to twice of it and must fit into one event
+    (`eventstore.log.LogLimits.payload_bytes_max`), or the run could never end."""
     metadata_keys_max: int = 16
     metadata_key_chars_max: int = 64
     metadata_value_chars_max: int = 512

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from evidence.canonical import encode
+from runs.ids import is_id
 from runs.limits import RunLimits
 from runs.refusal import Refusal
 
@@ -70,6 +72,18 @@ def check_request(request: RunRequest, limits: RunLimits) -> None:
     check_metadata("metadata", request.metadata, limits)
     check_metadata("sourceMetadata", request.source_metadata, limits)
     check_artifacts(request.artifacts, limits)
+    if request.sandbox_id is not None and not is_id(request.sandbox_id, "sbx"):
+        message = "sandboxId must be the id of a sandbox, such as sbx_abc. Leave it out for a fresh one."
+        raise Refusal("invalid_request", message, {"field": "sandboxId"})
+    # Behind the limits of each field, because JSON spells some characters with six.
+    size_bytes = len(encode(request.fields()))
+    if size_bytes > limits.request_bytes_max:
+        raise Refusal(
+            "invalid_request",
+            f"The request takes {size_bytes} bytes as JSON; at most {limits.request_bytes_max} are accepted. "
+            "Shorten the command or the artifact paths.",
+            {"field": "body"},
+        )
 
 
 def check_metadata(name: str, metadata: Mapping[str, str], limits: RunLimits) -> None:
