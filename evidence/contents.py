@@ -52,6 +52,7 @@ class Contents:
         """Recorded sha256 and size of the wanted artifacts."""
         self._stream = stream
         self._wanted = frozenset(wanted)
+        self._outcome_seq: int | None = None
         self._kept_bytes = 0
         self._complaints: dict[Stage, VerificationError] = {}
 
@@ -85,7 +86,7 @@ class Contents:
             raise self._complaints[stage]
 
     def _note_place(self, header: Header) -> None:
-        """What the types alone say: `terminal`, `seal` and redactions end a run, and nothing else follows."""
+        """What the types alone say: `outcome`, `terminal` and `seal` end a run; only redactions follow."""
         seq, kind = header.seq, header.type
         if kind == "redaction" or not self.is_run:
             return
@@ -98,6 +99,13 @@ class Contents:
             self._complain(Stage.SEAL, "E_EVENT_AFTER_SEAL", f"Event {seq} is {kind}.", seq)
         elif kind == "terminal":
             self.terminal_seq = seq
+            if self._outcome_seq != seq - 1:
+                detail = f"Event {seq - 1}, directly before terminal, is not outcome."
+                self._complain(Stage.SEAL, "E_NOT_FINAL", detail, seq)
+        elif self._outcome_seq is not None:
+            self._complain(Stage.SEAL, "E_EVENT_AFTER_SEAL", f"Event {seq} is {kind}.", seq)
+        elif kind == "outcome":
+            self._outcome_seq = seq
 
     def _read(self, header: Header, salt: bytes, payload: bytes) -> dict[str, Any]:
         """The payload as an event, after its bytes, its spelling and its own header were checked."""
@@ -119,6 +127,9 @@ class Contents:
         if seq == 1 and event.get("runId" if self.is_run else "orgId") != self._stream:
             detail = "Event 1 names another run or organisation than its record."
             raise VerificationError("E_HEADER_PAYLOAD_DISAGREE", detail, seq)
+        if seq > 1 and self.is_run and event.get("status") == "awaiting_archive":
+            # The fold would take over the run that it names, and show that one's evidence under our id.
+            raise VerificationError("E_RUN_MISMATCH", f"Event {seq} begins a run, as event 1 did.", seq)
         return event
 
     def _take(self, header: Header, event: dict[str, Any]) -> None:
@@ -166,6 +177,8 @@ class Contents:
             raise FormatError(f"its artifact events hold more than {KEPT_BYTES_MAX} bytes")
         artifact_id = event.get("artifactId")
         if isinstance(artifact_id, str) and artifact_id in self._wanted:
+            if artifact_id in self.artifacts:
+                raise FormatError("an artifact of this id was collected before")
             self.artifacts[artifact_id] = (event.get("sha256"), event.get("sizeBytes"))
 
     def _complain(self, stage: Stage, code: str, detail: str, seq: int) -> None:

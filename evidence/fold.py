@@ -248,6 +248,8 @@ class RunFold:
         self.outcome = {"orchestrationSucceeded": event["orchestrationSucceeded"]} | {
             key: event[key] for key in ("createdAt", *_FAILURE_FIELDS) if key in event
         }
+        if event["status"] not in TERMINAL_STATUSES:
+            raise ValueError("an outcome's status is succeeded, failed or canceled")
         self.status = event["status"]
         self.terminal = True
 
