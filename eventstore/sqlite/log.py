@@ -55,6 +55,7 @@ class SqliteLog:
         self._writer = writer
         self._readers = readers
         self._wakeups = wakeups
+        self._reading: dict[tuple[str, int, Framing, int | None], asyncio.Future[Chunk | None]] = {}
         self._counts = dict.fromkeys(("appends", "events", "replayed", "checkpoints_signed"), 0)
 
     def __repr__(self) -> str:
@@ -152,7 +153,23 @@ class SqliteLog:
     async def read_framed(
         self, stream: str, after_seq: int, framing: Framing, limit: int | None = None
     ) -> Chunk | None:
-        """The next public events as joined frames (bounded bytes, at most `limit`), None at the end."""
+        """The next public events as joined frames (bounded bytes, at most `limit`), None at the end.
+
+        Followers of one run wake up together and ask for the same: those that ask at once share one
+        read. One that was woken by a commit may share a read from before it and get None; its next
+        `wait_for_append` then returns at once.
+        """
+        question = (stream, after_seq, framing, limit)
+        answer = self._reading.get(question)
+        if answer is None:
+            answer = asyncio.ensure_future(self._read_framed(*question))
+            self._reading[question] = answer
+            answer.add_done_callback(lambda _: self._reading.pop(question, None))
+        return await asyncio.shield(answer)
+
+    async def _read_framed(
+        self, stream: str, after_seq: int, framing: Framing, limit: int | None
+    ) -> Chunk | None:
         after_seq = _seq(after_seq)
         while True:
             place = self._page(stream, after_seq, SEQ_MAX if limit is None else after_seq + limit)
