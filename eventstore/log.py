@@ -25,12 +25,13 @@ class NewEvent:
     fields: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StoredEvent:
     """One row of the log, its bytes as they were made at append (PROOF P1.1).
 
     `payload` and `salt` are None once redacted; `commitment` is set only then (else it is recomputed),
-    and `payload_size` stays what it was.
+    and `payload_size` stays what it was. Treat it as read-only: it is not frozen only because one is made
+    for every event appended or read, and freezing makes that four times as slow.
     """
 
     seq: int
