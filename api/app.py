@@ -28,7 +28,7 @@ def create_app(services: Services) -> ASGIApp:
     app.add_exception_handler(Refusal, refused)
     app.add_exception_handler(LogError, log_refused)
     app.add_exception_handler(Exception, failed)
-    return Edge(app, drain_bytes_max=services.limits.drain_bytes_max)
+    return Edge(app, services.limits)
 
 
 async def health(_: Request) -> Response:

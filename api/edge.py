@@ -1,42 +1,57 @@
-"""The outermost ASGI layer: request ids, and the draining of bodies that nobody read."""
+"""The outermost ASGI layer: request ids, bodies that stop coming, and those that nobody read."""
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.limits import ApiLimits
 from runs.ids import new_id
 
 
 class Edge:
     """Wraps the application; plain ASGI, because streaming answers must not be buffered."""
 
-    def __init__(self, app: ASGIApp, *, drain_bytes_max: int) -> None:
+    def __init__(self, app: ASGIApp, limits: ApiLimits) -> None:
         self._app = app
-        self._drain_bytes_max = drain_bytes_max
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(scope, receive, send, self._drain_bytes_max)
+        exchange = _Exchange(scope, receive, send, self._limits)
         await self._app(scope, exchange.receive, exchange.send)
 
 
 class _Exchange:
     """One request and its answer: knows whether the body was read and the answer begun."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, drain_bytes_max: int) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: ApiLimits) -> None:
         self._receive = receive
         self._send = send
-        self._drain_bytes_max = drain_bytes_max
+        self._limits = limits
+        self._stalled = False
         headers = dict(scope["headers"])
         self._body_pending = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
         self.request_id = new_id("req")
         scope.setdefault("state", {})["request_id"] = self.request_id
 
     async def receive(self) -> Message:
-        message = await self._receive()
+        """The next message; a body that stops coming counts as a connection that closed.
+
+        Else a client that vanished without a word would hold its idempotency key, a temporary file and a
+        descriptor for as long as the server runs.
+        """
+        if not self._body_pending:
+            return await self._receive()
+        try:
+            message = await asyncio.wait_for(self._receive(), self._limits.body_idle_s)
+        except TimeoutError:
+            self._stalled = True
+            message = {"type": "http.disconnect"}
         if message["type"] == "http.disconnect" or not message.get("more_body", False):
             self._body_pending = False
         return message
@@ -45,11 +60,13 @@ class _Exchange:
         if message["type"] == "http.response.start":
             await self._drain()
             message["headers"] = [*message.get("headers", []), (b"x-request-id", self.request_id.encode())]
+            if self._stalled:  # what comes later is the rest of this body, and no new request
+                message["headers"].append((b"connection", b"close"))
         await self._send(message)
 
     async def _drain(self) -> None:
         """Read what the client still sends (CONTRACT rule 10), up to the named limit."""
         drained = 0
-        while self._body_pending and drained <= self._drain_bytes_max:
+        while self._body_pending and drained <= self._limits.drain_bytes_max:
             message = await self.receive()
             drained += len(message.get("body", b""))

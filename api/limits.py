@@ -12,6 +12,8 @@ class ApiLimits:
     json_body_bytes_max: int = 1024 * 1024
     drain_bytes_max: int = 64 * 1024 * 1024
     """Read and dropped before a refusal, so that the client sees the answer and not a broken pipe."""
+    body_idle_s: float = 60.0
+    """Silence in the middle of a request body before it is given up."""
     events_page_default: int = 100
     events_page_max: int = 500
     list_page_default: int = 50
