@@ -1,0 +1,134 @@
+"""Two organisations on one server: what one knows by id, the other can neither read nor change."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from eventstore.log import Append, NewEvent, Record
+from evidence.canonical import encode
+from runs.access import OWN_SCOPES, SCOPES
+from runs.ids import new_id
+from runs.organization import KEY_HASH, KEY_PREFIX, new_secret, secret_hash
+from tests.serving import FINISH_S_MAX, Running, archive, archive_headers
+
+
+@pytest.fixture(scope="module")
+def stranger(running: Running) -> Iterator[httpx2.Client]:
+    """A client with every scope in an organisation of its own, made as the first start makes one."""
+    org_id, key_id, secret = new_id("org"), new_id("key"), new_secret()
+    key = {
+        "id": key_id,
+        "name": "strange key",
+        "prefix": KEY_PREFIX,
+        "last4": secret[-4:],
+        "scopes": sorted((*SCOPES, *OWN_SCOPES)),
+        "createdByUserId": new_id("usr"),
+    }
+    events = [
+        NewEvent(
+            "organization_created",
+            {"actor": "system", "orgId": org_id, "name": "Other", "plan": "free", "schema": "events/v1"},
+        ),
+        NewEvent(
+            "project_created",
+            {"actor": "system", "projectId": new_id("prj"), "name": "default", "limits": {}},
+        ),
+        NewEvent("api_key_created", {"actor": "system", "apiKey": key}),
+    ]
+    record = Record(KEY_HASH, secret_hash(secret), encode({"apiKeyId": key_id, "orgId": org_id}))
+    appended = running.server.services.store.append(Append(org_id, 0, events, records=[record]))
+    asyncio.run_coroutine_threadsafe(appended, running.loop).result(FINISH_S_MAX)
+    headers = {"authorization": f"Bearer {secret}"}
+    with httpx2.Client(base_url=running.url, headers=headers, timeout=FINISH_S_MAX) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def victim(running: Running) -> dict[str, Any]:
+    """A finished run with an artifact and a kept sandbox."""
+    return running.run("cp a.txt b.txt", artifacts=[{"path": "b.txt"}], keepSandbox=True)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/workspace-runs/{run}"),
+        ("GET", "/v1/workspace-runs/{run}/events"),
+        ("GET", "/v1/workspace-runs/{run}/events?stream=true"),
+        ("GET", "/v1/workspace-runs/{run}/evidence"),
+        ("GET", "/v1/workspace-runs/{run}/proof/checkpoint"),
+        ("GET", "/v1/workspace-runs/{run}/proof/bundle?artifacts=true"),
+        ("POST", "/v1/workspace-runs/{run}/verify"),
+        ("POST", "/v1/workspace-runs/{run}/start"),
+        ("POST", "/v1/workspace-runs/{run}/cancel"),
+        ("GET", "/v1/artifacts/{artifact}"),
+        ("GET", "/v1/artifacts/{artifact}/download"),
+        ("POST", "/v1/artifacts/{artifact}/download-url"),
+        ("DELETE", "/v1/artifacts/{artifact}"),
+        ("GET", "/v1/sandboxes/{sandbox}"),
+        ("GET", "/v1/sandboxes/{sandbox}/artifacts"),
+        ("DELETE", "/v1/sandboxes/{sandbox}"),
+    ],
+)
+def test_what_belongs_to_another_organisation_is_not_found(
+    stranger: httpx2.Client, victim: dict[str, Any], method: str, path: str
+) -> None:
+    """404, as for an id that never was (§11)."""
+    ids = {"run": victim["id"], "artifact": victim["artifactIds"][0], "sandbox": victim["sandboxId"]}
+    answer = stranger.request(method, path.format(**ids))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
+def test_listings_show_nothing_of_another_organisation(
+    stranger: httpx2.Client, victim: dict[str, Any]
+) -> None:
+    """Neither runs nor sandboxes nor projects, and its project cannot be asked for."""
+    for path in ("/v1/workspace-runs", "/v1/sandboxes?include=historical", "/v1/projects"):
+        text = stranger.get(path, params={"limit": "500"}).text
+        assert victim["orgId"] not in text
+    answer = stranger.get("/v1/workspace-runs", params={"projectId": victim["projectId"]})
+    assert answer.status_code == 403
+
+
+def test_another_organisations_transfer_cannot_be_filled(running: Running, stranger: httpx2.Client) -> None:
+    """The upload URL is no secret: it needs the key as well."""
+    data = archive({"a": b"a"})
+    run_id = running.create()
+    wanted = {"sha256": archive_headers(data)["x-crownest-archive-sha256"], "sizeBytes": len(data)}
+    url = f"/v1/workspace-runs/{run_id}/archive-transfer"
+    transfer = running.http.post(url, json=wanted).json()["transfer"]
+    assert stranger.put(transfer["uploadUrl"], content=data).status_code == 404
+    own = stranger.post("/v1/workspace-runs", json={"command": "true"}).json()["workspaceRun"]["id"]
+    borrowed = f"/v1/workspace-runs/{own}/archive-transfer/{transfer['id']}"
+    assert stranger.put(borrowed, content=data).status_code == 404
+
+
+def test_a_run_cannot_enter_or_change_another_organisations_sandbox(
+    running: Running, stranger: httpx2.Client, victim: dict[str, Any]
+) -> None:
+    """It ends with `sandbox_conflict`, and the sandbox's row says what it said before."""
+    sandbox_url = f"/v1/sandboxes/{victim['sandboxId']}"
+    before = running.http.get(sandbox_url).content
+    body = {"command": "true", "sandboxId": victim["sandboxId"], "timeoutMs": 3_600_000}
+    run_id = stranger.post("/v1/workspace-runs", json=body).json()["workspaceRun"]["id"]
+    data = archive({"a": b"a"})
+    stranger.put(f"/v1/workspace-runs/{run_id}/archive", content=data, headers=archive_headers(data))
+    stranger.post(f"/v1/workspace-runs/{run_id}/start")
+    events = stranger.get(f"/v1/workspace-runs/{run_id}/events", params={"stream": "true"}).text
+    assert '"failureReason":"sandbox_conflict"' in events
+    assert running.http.get(sandbox_url).content == before
+    assert stranger.get(sandbox_url).status_code == 404
+
+
+def test_an_idempotency_key_belongs_to_one_credential(running: Running, stranger: httpx2.Client) -> None:
+    """The same key of another organisation gets a run of its own, not the stored answer (§5)."""
+    answers = [
+        client.post("/v1/workspace-runs", json={"command": "true"}, headers={"idempotency-key": "shared"})
+        for client in (running.http, stranger)
+    ]
+    mine, other = (answer.json()["workspaceRun"] for answer in answers)
+    assert mine["id"] != other["id"]
+    assert mine["orgId"] != other["orgId"]
