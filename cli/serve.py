@@ -11,6 +11,7 @@ from types import FrameType
 import click
 import uvicorn
 
+from api.protocol import EnvelopeProtocol
 from cli import config_file
 from cli.execution import describe_limits
 from cli.options import WholeNumber
@@ -95,6 +96,7 @@ class HttpServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 server.app,
+                http=EnvelopeProtocol,
                 log_level="warning",
                 access_log=False,
                 lifespan="off",

@@ -16,6 +16,7 @@ import httpx2
 import uvicorn
 
 from api.limits import ApiLimits
+from api.protocol import EnvelopeProtocol
 from cli.serve import listen
 from cli.settings import Settings
 from cli.wiring import Server, open_server
@@ -154,7 +155,11 @@ class _ServerThread(threading.Thread):
         async with open_server(self._settings) as server:
             self._server = server
             config = uvicorn.Config(
-                server.app, log_level="error", lifespan="off", timeout_graceful_shutdown=1
+                server.app,
+                http=EnvelopeProtocol,
+                log_level="error",
+                lifespan="off",
+                timeout_graceful_shutdown=1,
             )
             self._http = uvicorn.Server(config)
             self._http.install_signal_handlers = lambda: None
