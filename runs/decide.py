@@ -156,8 +156,16 @@ def cancel(run: Standing, *, actor: str, created_at_ms: int) -> list[NewEvent]:
     request = NewEvent("cancel_requested", {"actor": actor})
     if status in EXECUTING:
         return [request]
-    result = outcome(failure_reason=None, failure_message=None, canceled=True, cleanup_status="not_requested")
-    return ending(run.fold, run.digests, [request, NEVER_STARTED], result, created_at_ms)
+    # A sandbox that was refused leaves a cleanup behind while the run still is `starting`: one is enough.
+    cleanup_status = run.fold.cleanup_status
+    before = [request] if cleanup_status else [request, NEVER_STARTED]
+    result = outcome(
+        failure_reason=None,
+        failure_message=None,
+        canceled=True,
+        cleanup_status=cleanup_status or "not_requested",
+    )
+    return ending(run.fold, run.digests, before, result, created_at_ms)
 
 
 def overdue(run: Standing, *, created_at_ms: int) -> list[NewEvent]:
