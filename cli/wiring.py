@@ -64,31 +64,19 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
     of it still runs when its log says so.
     """
     with DataFolder(settings.data_dir):
-        identity = load_or_make_identity(settings.data_dir, settings.origin)
-        blobs = BlobStore(settings.data_dir / "blobs")
-        runner = await LocalRunner.start(
-            settings.data_dir / "work",
-            now_ms=now_ms,
-            limits=replace(settings.runner, concurrent_runs_max=settings.runs.executing_max),
-            provider=settings.provider,
-            search_path=[Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder],
-        )
-        store = await SqliteLog.open(
-            log_path(settings.data_dir),
-            signer=identity.signer,
-            projector=Projections(),
-            clock_ms=now_ms,
-            limits=settings.log,
-        )
         async with contextlib.AsyncExitStack() as stack:
-            stack.push_async_callback(store.aclose)
+            identity = load_or_make_identity(settings.data_dir, settings.origin)
+            blobs = BlobStore(settings.data_dir / "blobs")
+            runner = await _start_runner(settings)
             stack.push_async_callback(runner.close)
+            store = await _open_log(settings, identity)
+            stack.push_async_callback(store.aclose)
             first = await first_start(store, plan=settings.plan_default)
             dispatcher = Dispatcher(store, Execution(store, blobs, runner), settings.runs, now_ms)
+            stack.push_async_callback(dispatcher.close)
             reaper = Reaper(store, runner.destroy_sandbox, settings.runs, now_ms)
             await reaper.recover()
             recovered = await dispatcher.recover()
-            stack.push_async_callback(dispatcher.close)
             services = _services(
                 settings=settings,
                 identity=identity,
@@ -101,6 +89,26 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
             stack.push_async_callback(_stop, background)
             yield Server(create_app(services), identity, runner, services, first, recovered)
             services.closing.set()
+
+
+async def _start_runner(settings: Settings) -> LocalRunner:
+    return await LocalRunner.start(
+        settings.data_dir / "work",
+        now_ms=now_ms,
+        limits=replace(settings.runner, concurrent_runs_max=settings.runs.executing_max),
+        provider=settings.provider,
+        search_path=[Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder],
+    )
+
+
+async def _open_log(settings: Settings, identity: Identity) -> SqliteLog:
+    return await SqliteLog.open(
+        log_path(settings.data_dir),
+        signer=identity.signer,
+        projector=Projections(),
+        clock_ms=now_ms,
+        limits=settings.log,
+    )
 
 
 def _services(

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 from collections.abc import Generator
@@ -108,3 +109,13 @@ def test_a_lost_signing_key_is_not_replaced_silently(tmp_path: Path) -> None:
         pass
     (tmp_path / "data" / "keys" / "log.pem").unlink()
     assert "Restore the key" in _refused(tmp_path, "--port", "0", "--data", str(tmp_path / "data"))
+
+
+def test_a_folder_of_a_newer_version_is_refused_and_the_process_ends(tmp_path: Path) -> None:
+    """What was started before the refusal is ended too: a thread that goes on would keep the process."""
+    with _serve(tmp_path, "data"):
+        pass
+    with sqlite3.connect(tmp_path / "data" / "log.sqlite") as database:
+        database.execute("PRAGMA user_version = 999")
+    database.close()
+    assert "newer" in _refused(tmp_path, "--port", "0", "--data", str(tmp_path / "data"))
