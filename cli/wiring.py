@@ -11,7 +11,6 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eventstore.sqlite.log import SqliteLog
 from starlette.types import ASGIApp
 
 from api.app import create_app
@@ -21,6 +20,7 @@ from cli.keys import Identity, load_or_make_identity
 from cli.settings import Settings
 from eventstore.blobs import BlobStore
 from eventstore.sqlite.folder import DataFolder
+from eventstore.sqlite.log import SqliteLog
 from evidence.policy import format_policy
 from projections.projector import Projections
 from runner.local import LocalRunner

@@ -19,7 +19,7 @@ from runner.identity import fresh_identity
 from runner.interpreters import Interpreter
 from runner.job import Limit
 from runner.limits import RunnerLimits
-from runner.remains import new_remains
+from runner.remains import MARKER, new_remains
 from runner.sandbox import Booted, Sandbox, boot_holder
 from runner.spawner import Launch
 
@@ -95,16 +95,18 @@ class BubblewrapProvider:
             **_libraries(interpreters),
         }
         note = new_remains(sandbox_id, "namespace")
-        return await self._ground.raise_sandbox(note, environment, lambda: self._start(interpreters))
+        return await self._ground.raise_sandbox(
+            note, environment, lambda: self._start(interpreters, note.token)
+        )
 
-    async def _start(self, interpreters: Sequence[Interpreter]) -> tuple[Booted, int]:
+    async def _start(self, interpreters: Sequence[Interpreter], token: str) -> tuple[Booted, int]:
         identity = fresh_identity()
         mounts: dict[str, Path] = {}
         for interpreter in (*interpreters, self._ground.python):
             if interpreter.mount:
                 source, target = interpreter.mount
                 mounts[target] = source if identity.uid is None else await self._reachable(source)
-        options = sandbox_options(self._ground.limits, mounts)
+        options = [*sandbox_options(self._ground.limits, mounts), "--unsetenv", MARKER]
         for name, value in _libraries([self._ground.python]).items():
             options += ["--setenv", name, value]
         with ExitStack() as opened:
@@ -126,6 +128,9 @@ class BubblewrapProvider:
                     fds=(control_fd, options_fd, *fds),
                     stderr_fd=stderr_fd,
                     uid=identity.uid,
+                    # Killed in the middle of bubblewrap's own setup, its child waits for ever: this is
+                    # how the next start finds it. Nothing inside the sandbox is given the variable.
+                    environment={MARKER: token},
                 )
 
             booted = await boot_holder(self._ground.spawner, launch_with, self._ground.limits.boot_timeout_ms)

@@ -115,11 +115,11 @@ def remove(remains: Remains) -> bool:
 
 def _end_processes(remains: Remains) -> bool:
     _await_holder(remains)
-    if remains.scope == "namespace":
-        return proctable.end(lambda: _holder(remains))  # the kernel ends the rest with it
 
     def find() -> set[int]:
         found = set(proctable.marked(f"{MARKER}={remains.token}"))
+        if remains.scope == "namespace":
+            return found.union(_holder(remains))  # the kernel ends the rest with it
         for pid in _holder(remains):
             found.update((pid, *proctable.descendants(pid)))
         if remains.scope == "user":

@@ -190,6 +190,19 @@ def test_a_note_of_another_boot_kills_nobody(tmp_path: Path) -> None:
         bystander.wait()
 
 
+def test_what_was_killed_in_the_middle_of_its_setup_is_found_by_its_marker(tmp_path: Path) -> None:
+    """Bubblewrap's child waits for its dead parent for ever; no process id had been noted yet."""
+    note = new_remains("sbx_half", "namespace")
+    Notes(tmp_path).write(note)
+    orphan = subprocess.Popen(["sleep", "60"], env={"CROWNEST_SANDBOX": note.token})
+    try:
+        assert remove(note)
+        assert orphan.wait(10) == -signal.SIGKILL
+    finally:
+        orphan.kill()
+        orphan.wait()
+
+
 def test_a_note_that_cannot_be_read_is_forgotten(tmp_path: Path) -> None:
     """A crash while it was written means that the sandbox had not started."""
     notes = Notes(tmp_path)
