@@ -80,7 +80,7 @@ def from_client_error(error: ClientError, *, run_id: str | None = None) -> Probl
         if run_id:
             details["workspaceRunId"] = run_id
             remedy = (
-                "The run itself is not affected. Go on reading: crownest workspace-runs logs "
+                "Nothing recorded is lost. When the server answers again: crownest workspace-runs logs "
                 f"{run_id} --after-seq {error.last_seq}"
             )
     return Problem("runtime_error", error.message, remedy, details=details, retryable=error.retryable)

@@ -124,7 +124,7 @@ async def _announce(http: HttpServer, server: Server, settings: Settings, url: s
         ("data folder", f"{settings.data_dir.resolve()} (kept; {_recovered(server)})"),
         ("sandbox", _sandbox(server)),
         ("limits", describe_limits(server.runner.limits)),
-        ("stop", "Ctrl-C (everything acknowledged is on disk already)"),
+        ("stop", "Ctrl-C (what is recorded is on disk; runs that execute are ended as failed)"),
     )
     for name, text in lines:
         click.echo(
@@ -145,8 +145,8 @@ async def _remember(server: Server, url: str) -> str:
         if known.credential is None:
             return f"{secret} (shown once; written to {config_file.write(api_url=url, api_key=secret)})"
         return (
-            f"{secret} (shown once; {config_file.path()} belongs to another server and was left alone: "
-            f"crownest login --api-url {url} --api-key {secret})"
+            f"crownest login --api-url {url} --api-key {secret} "
+            f"(shown once; {config_file.path()} holds another server's key and was left alone)"
         )
     if known.credential is not None and await authenticate(server.services.store, known.credential):
         return f"as before, in {config_file.write(api_url=url)}"
@@ -156,7 +156,7 @@ async def _remember(server: Server, url: str) -> str:
 def _recovered(server: Server) -> str:
     if server.first is not None:
         return "new"
-    return "{ended} interrupted runs ended, {queued} queued again".format_map(server.recovered)
+    return "interrupted runs: {ended} ended, {queued} queued again".format_map(server.recovered)
 
 
 def _sandbox(server: Server) -> str:

@@ -35,6 +35,11 @@ CLOCKS = (
     "unproven and ask the server's operator."
 )
 
+UNREADABLE = 2
+ANOTHER_POLICY = (
+    "The policy file is no policy. Take the one you kept, or write it anew: crownest policy > trust.policy"
+)
+
 REMEDIES = {
     "E_SIG_UNKNOWN_KEY": RIGHT_POLICY,
     "E_KEY_RETIRED": RIGHT_POLICY,
@@ -45,9 +50,7 @@ REMEDIES = {
     "E_REDACTION_UNRECORDED": KEPT_BACK,
     "E_FORK": TWO_HISTORIES,
     "E_ROLLBACK": TWO_HISTORIES,
-    "E_INCLUSION": (
-        "Fetch the proof again: the global log may have covered it since. --allow-unlogged goes without."
-    ),
+    "E_INCLUSION": ("Fetch the proof again: the global log may have covered it since."),
     "E_WITNESS_QUORUM": WITNESSES,
     "E_WITNESS_SIG": WITNESSES,
     "E_TIME_BEFORE_ANCHOR": CLOCKS,
@@ -69,6 +72,8 @@ def remedy(verdict: Verdict) -> str | None:
             "The run may still go on. Fetch the proof again when it has ended, or accept the part that is "
             "here with --allow-open."
         )
+    if verdict.exit_code == UNREADABLE and verdict.message.startswith("policy"):
+        return ANOTHER_POLICY
     return REMEDIES.get(verdict.code or "", ANOTHER_COPY)
 
 

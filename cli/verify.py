@@ -52,7 +52,6 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--allow-withheld", is_flag=True, help="Accept output that was withheld when the proof was shared."
 )
-@click.option("--allow-unlogged", is_flag=True, help="Accept a proof that the global log does not cover.")
 @click.option("--strict-time", is_flag=True, help="Fail, not only warn, on times outside the proven window.")
 @click.option("--json", "as_json", is_flag=True, help='Print { "data": verdict }.')
 def verify(
@@ -66,9 +65,9 @@ def verify(
 ) -> int:
     """Check a proof offline, trusting only a policy file.
 
-    Says what the proof shows and what it does not. Needs no server, no configuration and no network;
-    keys inside a bundle are never used. An evidence.json is checked against the proof of its run,
-    which is fetched when --bundle does not name one.
+    Says what the proof shows and what it does not. A proof.zip needs no server, no configuration and
+    no network; keys inside it are never used. An evidence.json is checked against the proof of its
+    run: name that with --bundle, or it is fetched from the server.
 
     Exits 0 when the proof is accepted, 1 when it is not, 2 when a file cannot be read.
     """

@@ -34,8 +34,9 @@ def judge_redactions(contents: Contents, *, allow_withheld: bool) -> None:
         )
     unrecorded = absent.unrecorded()
     if unrecorded and not allow_withheld:
+        more = f" and {len(unrecorded) - 1} more" if len(unrecorded) > 1 else ""
         detail = (
-            f"Event {unrecorded[0]} and {len(unrecorded) - 1} more. If the sender told you that output is "
+            f"Event {unrecorded[0]}{more}. If the sender told you that output is "
             "withheld, allow it (--allow-withheld)."
         )
         raise VerificationError("E_REDACTION_UNRECORDED", detail, unrecorded[0])

@@ -146,7 +146,7 @@ def _strict(headers: _Headers) -> type[tarfile.TarInfo]:
 
 def _damaged(block_bytes: int, seen: int) -> ArchiveRefused:
     if seen == 0:
-        return invalid("it is gzip, but what it holds is not a tar archive. Pack with: tar -czf repo.tgz .")
+        return invalid("it is gzip, but what it holds is not a tar archive. Pack with `tar -czf repo.tgz .`")
     if block_bytes < tarfile.BLOCKSIZE:
         return invalid("it ends in the middle: it was cut off. Pack it again")
     return invalid("a header in it is damaged. Pack it again")
@@ -160,7 +160,7 @@ def _translated() -> Generator[None]:
     except EOFError as cut:
         raise invalid("the gzip stream ends too early: it was cut off. Pack or upload it again") from cut
     except gzip.BadGzipFile as damage:
-        raise invalid(f"it is not a sound gzip file ({damage}). Pack with: tar -czf repo.tgz .") from damage
+        raise invalid("it is not a gzip file. Pack with `tar -czf repo.tgz .`") from damage
     except zlib.error as damage:
         raise invalid(f"its gzip data is damaged ({damage}). Pack or upload it again") from damage
     except RecursionError as loop:
@@ -238,7 +238,7 @@ def _entry(member: tarfile.TarInfo, limits: ArchiveLimits) -> Entry:
         return Entry(Kind.FOLDER, path)
     if not path:
         raise invalid(
-            f"{show(member.name)} would replace the workspace itself. Pack with: tar -czf repo.tgz ."
+            f"{show(member.name)} would replace the workspace itself. Pack with `tar -czf repo.tgz .`"
         )
     if member.issym():
         return Entry(Kind.LINK, path, target=parse_target(member.name, member.linkname, len(path) - 1))

@@ -43,11 +43,13 @@ def parse_path(name: str, *, depth_max: int, path_bytes_max: int) -> Path:
     """
     refusal = _path_refusal(name)
     if refusal:
-        raise invalid(f"{show(name)} {refusal}. Pack with: tar -czf repo.tgz .")
+        raise invalid(f"{show(name)} {refusal}. Pack with `tar -czf repo.tgz .`")
     raw = name.encode("utf-8", "surrogateescape")
     path = tuple(part for part in raw.split(b"/") if part not in (b"", b"."))
     if b".." in path:
-        raise invalid(f"{show(name)} has '..' in its path. Pack from inside the folder: tar -czf repo.tgz .")
+        raise invalid(
+            f"{show(name)} has '..' in its path. Pack from inside the folder with `tar -czf repo.tgz .`"
+        )
     if len(path) > depth_max:
         raise too_large(f"{show(name)} lies more than {depth_max} folders deep. Leave it out")
     if len(raw) > path_bytes_max:

@@ -162,6 +162,11 @@ class Dispatcher:
             except StorageUnavailable:
                 logger.warning("the end of %s is not stored yet: no room; trying again", session.run_id)
                 await asyncio.sleep(self._limits.storage_retry_s)
+            except Exception:
+                logger.exception(
+                    "the end of %s cannot be recorded; the next start tries again", session.run_id
+                )
+                return
             else:
                 return
 

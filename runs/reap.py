@@ -90,11 +90,14 @@ class Reaper:
     async def _end_sandboxes(self, reason: str, over: Callable[[dict[str, Any]], bool]) -> int:
         ended = 0
         for org_id in await self._store.streams("org_"):
-            query = ViewQuery(org_id=org_id, statuses=["ready"], limit=SANDBOX_PAGE)
-            for row in await self._store.list_view("sandboxes", query):
-                doc = decode(row.doc)
-                if over(doc):
-                    await self._destroy(row.id)
-                    await record_destroyed(self._store, org_id, row.id, reason, "system")
-                    ended += 1
+            before: tuple[str, str] | None = None
+            while rows := await self._store.list_view(
+                "sandboxes", ViewQuery(org_id=org_id, statuses=["ready"], before=before, limit=SANDBOX_PAGE)
+            ):
+                before = (rows[-1].sort_key, rows[-1].id)
+                for row in rows:
+                    if over(decode(row.doc)):
+                        await self._destroy(row.id)
+                        await record_destroyed(self._store, org_id, row.id, reason, "system")
+                        ended += 1
         return ended

@@ -124,6 +124,8 @@ class RunService:
         """Queue the run; 200 `{workspaceRun}` with its `sandboxId` (CONTRACT rule 9)."""
         async with self.in_flight.one_at_a_time(idempotent):
             if answer := await self.stored_answer(idempotent):
+                # Crash window: appended, answered, and not submitted. Submitting twice is harmless.
+                self._dispatcher.submit(run_id)
                 return answer
             await self.get(who, run_id, "workspace_run:create")
             self._dispatcher.require_room()
