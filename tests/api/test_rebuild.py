@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from cli.rebuild import migrate, rebuild
+from cli.main import root
 from cli.wiring import log_path
 from eventstore.log import NewerSchema
 from eventstore.sqlite.migrations import status
@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _rebuild(folder: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(rebuild, ["--data", str(folder), "--json", *arguments])
+    return CliRunner().invoke(root, ["rebuild", "--data", str(folder), "--json", *arguments])
 
 
 def test_the_views_of_a_used_folder_are_what_its_log_gives(folder: Path) -> None:
@@ -87,12 +87,12 @@ def test_migrate_tells_what_is_applied_and_a_newer_schema_is_refused(tmp_path: P
     """A folder of a newer version is left alone, by `migrate` and by the server."""
     with serving(tmp_path):
         pass
-    listed = CliRunner().invoke(migrate, ["--data", str(tmp_path), "--json"])
+    listed = CliRunner().invoke(root, ["migrate", "--data", str(tmp_path), "--json"])
     assert all(one["applied"] for one in json.loads(listed.output)["data"])
     with sqlite3.connect(log_path(tmp_path)) as database:
         database.execute("PRAGMA user_version = 999")
     database.close()
-    refused = CliRunner().invoke(migrate, ["--data", str(tmp_path)])
+    refused = CliRunner().invoke(root, ["migrate", "--data", str(tmp_path)])
     assert refused.exit_code == 1
     assert "newer" in str(refused.exception)
     with pytest.raises(NewerSchema):
