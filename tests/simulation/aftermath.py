@@ -12,7 +12,7 @@ from evidence.record import parse_time
 from evidence.verify import verify_bundle
 from tests.simulation import logcheck
 from tests.simulation.client import Client, Gone
-from tests.simulation.ledger import Finding, Ledger, Run, digest_of
+from tests.simulation.ledger import Call, Finding, Ledger, Run, digest_of
 from tests.simulation.logcheck import Event, parse_events, status_of
 from tests.simulation.plans import artifact
 from tests.simulation.steps import RUNS, packed
@@ -43,11 +43,10 @@ class Aftermath:
         """Right after a restart: every run that is not settled yet, and the sandboxes that were kept."""
         await self._require_key()
         async with asyncio.TaskGroup() as group:
-            for run in self._ledger.open_runs:
+            for run in self._ledger.open_runs.values():
                 group.create_task(self._limited(self._recheck, run))
-            for run in self._ledger.runs:
-                if run.kept_sandbox:
-                    group.create_task(self._limited(self._check_destroyed, run))
+            while self._ledger.with_kept_sandbox:
+                group.create_task(self._limited(self._check_destroyed, self._ledger.with_kept_sandbox.pop()))
 
     async def settle(self, run: Run) -> bool:
         """Judge and verify a run that has ended; False while it has not."""
@@ -166,13 +165,11 @@ class Aftermath:
         self._all_found(logcheck.check_ending(run.run_id, run.plan, events, self._ledger.crashes))
         await self._check_view(run, events)
         await self._check_artifact(run, events)
-        await self._check_kept(run, events)
         if run.calls["create"].crossed:
             await self._check_created_once(run)
-        await self._verify(run, events)
-        run.digest = digest_of(lines)
-        run.settled = True
-        run.known, run.delivered = [], {}
+        root = await self._verify(run, events)
+        await self._check_kept(run, events)
+        self._ledger.settle(run, lines, root)
         self._ledger.counts["runs ended"] += 1
         self._ledger.counts[f"runs {status_of(events)}"] += 1
         self._ledger.counts["events in the logs"] += len(lines)
@@ -206,44 +203,53 @@ class Aftermath:
         if cleanup["reason"] == "kept":
             run.kept_sandbox = events[-1]["workspaceRun"]["sandboxId"]
             self._ledger.counts["sandboxes kept"] += 1
-            kept_ms = parse_time(cleanup["createdAt"])
-            if any(crash.at_ms > kept_ms for crash in self._ledger.crashes):
+            crashes = self._ledger.crashes
+            if crashes and crashes[-1].at_ms > parse_time(cleanup["createdAt"]):
                 await self._check_destroyed(run)
+            else:
+                self._ledger.with_kept_sandbox.append(run)
 
     async def _check_destroyed(self, run: Run) -> None:
         sandbox = (await self._client.json(f"/v1/sandboxes/{run.kept_sandbox}"))["sandbox"]
         if sandbox["status"] != "destroyed":
             text = f"{run.kept_sandbox} of {run.run_id} was kept, the server died, and it is {sandbox}"
             self._found("unfinished", text)
-        run.kept_sandbox = ""
 
     async def _check_created_once(self, run: Run) -> None:
         found = [one["id"] for one in await self._client.list_runs(f"&metadata.op={run.plan.op}")]
         if found != [run.run_id]:
             self._found("duplicated", f"op {run.plan.op} was created as {found}")
 
-    async def _verify(self, run: Run, events: list[Event]) -> None:
-        """Offline: nothing but the bundle's bytes and the policy file of the very first start."""
+    async def _verify(self, run: Run, events: list[Event]) -> str:
+        """Offline: nothing but the bundle's bytes and the policy file of the very first start.
+
+        Answers the root that was proven, empty when it was not.
+        """
         bundle = await self._client.body_of(f"{RUNS}/{run.run_id}/proof/bundle")
         verdict = await asyncio.to_thread(
             verify_bundle, io.BytesIO(bundle), self._policy, expected_run=run.run_id
         )
         if verdict.verdict != "COMPLETE" or verdict.exit_code != 0 or verdict.size != len(events) + 1:
             self._found("unproven", f"{run.run_id}: {verdict.to_dict()}")
-            return
+            return ""
         assert verdict.root is not None, "a complete proof has a root"
-        run.root = verdict.root
         self._ledger.counts["bundles verified"] += 1
+        return verdict.root
 
     async def _compare_again(self, run: Run) -> None:
+        assert run.settled is not None, "only settled runs are compared"
         try:
             lines = await self._client.log_of(run.run_id)
             note = (await self._client.body_of(f"{RUNS}/{run.run_id}/proof/checkpoint")).decode()
+            created = await self._client.repeat(run, Call("create"))
         except Gone as gone:
             self._found("lost", f"{run.run_id}: {gone}")
             return
-        if digest_of(lines) != run.digest:
+        if digest_of(lines) != run.settled.log:
             self._found("changed", f"{run.run_id}: the log differs from what it was when the run ended")
-        if run.root and note.split("\n")[1:3] != [str(len(lines) + 1), run.root]:
-            self._found("changed", f"{run.run_id}: the checkpoint is {note!r}, its root was {run.root}")
+        if digest_of([created.body]) != run.settled.created:
+            self._found("duplicated", f"{run.run_id}: its creation, asked for again, answers {created}")
+        root = run.settled.root
+        if root and note.split("\n")[1:3] != [str(len(lines) + 1), root]:
+            self._found("changed", f"{run.run_id}: the checkpoint is {note!r}, its root was {root}")
         self._ledger.counts["logs compared at the end"] += 1

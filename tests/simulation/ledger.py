@@ -83,6 +83,15 @@ class Plan:
     cancel_after_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What the final pass compares with: digests of the run's log and of its first answer, and its root."""
+
+    log: bytes
+    created: bytes
+    root: str
+
+
 @dataclass(slots=True)
 class Run:
     """A run as the client knows it."""
@@ -95,11 +104,8 @@ class Run:
     known: list[bytes] = field(default_factory=list)
     """The longest log that was read after a crash: later reads must begin with it."""
     terminal_seen: bool = False
-    settled: bool = False
-    """Ended, checked and verified: only the final pass looks at it again."""
-    digest: bytes = b""
-    """Of the settled run's log, for the final pass."""
-    root: str = ""
+    settled: Settled | None = None
+    """Set once it is ended, checked and verified: only the final pass looks at it again."""
     kept_sandbox: str = ""
     """A sandbox that outlives the run, until the next crash."""
     readers: int = 0
@@ -130,11 +136,28 @@ class Ledger:
         self.findings = Findings()
         self.counts: Counter[str] = Counter()
         self.runs: list[Run] = []
+        self.open_runs: dict[str, Run] = {}
+        """By op, those that are not settled yet; the others cost nothing any more."""
+        self.with_kept_sandbox: list[Run] = []
+        """Settled runs whose sandbox lives until the next crash."""
         self.crashes: list[Crash] = []
         self.power_is_off = False
 
     def __repr__(self) -> str:
         return f"Ledger(runs={len(self.runs)}, crashes={len(self.crashes)}, findings={self.findings!r})"
+
+    def begin(self, run: Run) -> None:
+        """A new run, nothing of it sent yet."""
+        self.runs.append(run)
+        self.open_runs[run.plan.op] = run
+
+    def settle(self, run: Run, log: list[bytes], root: str) -> None:
+        """The run is ended and proven: keep what the final pass needs, forget the rest."""
+        created = run.acknowledged("create")
+        assert created is not None, "a run that ended was created"
+        run.settled = Settled(digest_of(log), digest_of([created.body]), root)
+        run.known, run.delivered, run.calls = [], {}, {}
+        del self.open_runs[run.plan.op]
 
     def acknowledge(self, call: Call, answer: Answer) -> None:
         """An effect is promised from now on."""
@@ -159,7 +182,7 @@ class Ledger:
 
     def count_strike(self) -> None:
         """Note what is going on right now, since now the server is hit."""
-        for run in self.open_runs:
+        for run in self.open_runs.values():
             self.counts["runs streaming at the crash"] += run.streaming
             self.counts["readers attached at the crash"] += run.readers
             for call in run.calls.values():
@@ -172,14 +195,9 @@ class Ledger:
         self.crashes.append(Crash(kind, time.time_ns() // 1_000_000))
 
     @property
-    def open_runs(self) -> list[Run]:
-        """Runs that are not settled yet."""
-        return [run for run in self.runs if not run.settled]
-
-    @property
     def streaming(self) -> int:
         """Runs whose output is being read right now."""
-        return sum(run.streaming for run in self.runs if not run.settled)
+        return sum(run.streaming for run in self.open_runs.values())
 
 
 def digest_of(lines: list[bytes]) -> bytes:

@@ -55,7 +55,7 @@ class Load:
 
     def resume(self) -> None:
         """Go on with every run that is not settled: retry what was cut off, read on, verify the ended."""
-        for run in self._ledger.open_runs:
+        for run in self._ledger.open_runs.values():
             if id(run) not in self._driven:
                 self._drive(run)
 
@@ -79,7 +79,7 @@ class Load:
             self._raise_broken()
             self.resume()
             await asyncio.sleep(LOOK_S)
-        for run in self._ledger.open_runs:
+        for run in self._ledger.open_runs.values():
             text = f"{run.run_id or run.plan.op} was not brought to its end within {END_S_MAX:.0f} s"
             self._ledger.findings.add("unfinished", text)
 
@@ -117,7 +117,7 @@ class Load:
             if busy < at_once and (self._new < NEW_RUNS_MAX or make is slow):
                 self._new += 1
                 run = Run(make(self._rng, f"{token}-{next(self._names)}-{kind}"))
-                self._ledger.runs.append(run)
+                self._ledger.begin(run)
                 self._drive(run)
 
     def _drive(self, run: Run) -> None:
@@ -156,9 +156,12 @@ class Load:
                 if await self._aftermath.settle(run):
                     return
                 await asyncio.sleep(LOOK_S)
-        finally:
+        except asyncio.CancelledError:
             for task in beside:
                 task.cancel()
+            raise
+        finally:
+            # Not canceled when the server is gone: they notice by themselves, and close what they opened.
             await asyncio.gather(*beside, return_exceptions=True)
 
     def _beside(self, work: Callable[[Run], Awaitable[None]], run: Run) -> asyncio.Task[None]:

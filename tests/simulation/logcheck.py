@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -152,11 +153,11 @@ def crash_that_met(events: Sequence[Event], crashes: Sequence[Crash]) -> Crash |
     outcome = next((event for event in events if event["type"] == "outcome"), None)
     if extracting is None:
         return None
-    begun_ms = parse_time(extracting["createdAt"])
-    for crash in crashes:
-        if begun_ms <= crash.at_ms and (outcome is None or crash.at_ms < parse_time(outcome["createdAt"])):
-            return crash
-    return None
+    first = bisect_left(crashes, parse_time(extracting["createdAt"]), key=lambda crash: crash.at_ms)
+    if first == len(crashes):
+        return None
+    crash = crashes[first]
+    return crash if outcome is None or crash.at_ms < parse_time(outcome["createdAt"]) else None
 
 
 def canceled(events: Sequence[Event]) -> bool:

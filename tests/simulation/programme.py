@@ -221,10 +221,10 @@ class Programme:
         return folder
 
     def _say(self, what: str, number: int, of: int, ledger: Ledger) -> None:
-        counts = ledger.counts
+        counts = self.report.counts + ledger.counts
         self._tell(
             f"{what} {number} of {of}: {counts['acknowledged effects']:,} effects acknowledged, "
             f"{counts['delivered events']:,} events delivered, {counts['bundles verified']:,} proofs, "
-            f"{ledger.findings.total} off",
+            f"{self.report.off.total() + ledger.findings.total} off",
             number % KEEP_EVERY == 0 or number == of,
         )

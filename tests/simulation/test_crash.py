@@ -1,6 +1,7 @@
 """The crash programme in short: two kills and one power cut, so that the suite knows that it works."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from tests.requires import need, requires
 from tests.simulation.campaign import Campaign
 from tests.simulation.power import PowerRig, loop_devices_of, why_no_power_cuts
 from tests.simulation.programme import Order, Programme, Report
-from tests.simulation.server import ServerProcess, alive
+from tests.simulation.server import ServerProcess, alive, descendants
 
 
 async def _run(order: Order) -> Report:
@@ -77,6 +78,20 @@ async def test_a_server_that_is_killed_leaves_nothing_of_its_runs_running(tmp_pa
         campaign.close()
     assert not campaign.ledger.findings.counts["left_running"]
     assert not alive(set(), "leftovers-")
+
+
+def test_a_process_that_outlived_the_server_would_be_seen() -> None:
+    """A control for the test above: found as a descendant, and by the name that every run's command holds."""
+    left = subprocess.Popen(["sh", "-c", "sleep 60; :", "outlives-the-server"])
+    try:
+        marks = {mark for mark in descendants(os.getpid()) if mark.pid == left.pid}
+        assert len(marks) == 1
+        assert alive(marks, "no such name")
+        assert alive(set(), "outlives-the-server")
+    finally:
+        left.kill()
+        left.wait()
+    assert not alive(marks, "no such name")
 
 
 def _need_power_cuts(folder: Path) -> None:
