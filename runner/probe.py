@@ -61,7 +61,9 @@ async def probe(
         try:
             tools = await _try(provider, interpreters)
         except (SandboxUnavailable, SandboxGone, TimeoutError) as failure:
-            reasons.append(f"{provider.name}: {str(failure) or 'no answer in time'}")
+            reason = f"{provider.name}: {str(failure).rstrip('.') or 'no answer in time'}"
+            if reason not in reasons:  # each candidate Python is tried, and mostly fails alike
+                reasons.append(reason)
             continue
         because = f" ({'; '.join(reasons)})" if reasons else ""
         return Found(provider, tools, f"{warning}{because}. {HOW_TO_ISOLATE}" if warning else None)
