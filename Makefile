@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOMS := evidence eventstore projections runs runner api cli client
 
-.PHONY: help setup setup-dev demo test check sdists bench crash format clean
+.PHONY: help setup setup-dev demo test check sdists bench crash docs format clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -47,6 +47,9 @@ bench: setup-dev ## figures, as ratios against something in the same run (BENCH_
 
 crash: setup-dev ## kill -9 and power cuts under load (CRASH_KILLS=100 CRASH_CUTS=50)
 	@$(BIN)/python -m tests.simulation.crash --kills $(or $(CRASH_KILLS),100) --cuts $(or $(CRASH_CUTS),50) $(if $(CRASH_SEED),--seed $(CRASH_SEED),)
+
+docs: setup-dev ## write docs/cli.md anew from the help
+	@$(BIN)/python -m cli.docs > docs/cli.md
 
 format: setup-dev ## let the formatter and the fixable lints do their work
 	@$(BIN)/ruff format .

@@ -54,10 +54,9 @@ def test_every_decision_has_a_number_of_its_own() -> None:
     assert all(number.isdigit() for number in numbers)
 
 
-def test_the_readme_tells_the_two_commands_that_the_makefile_has() -> None:
-    """README's first commands are targets."""
+def test_every_make_command_in_a_page_is_a_target() -> None:
+    """What README, CONTRIBUTING and the others tell to type exists."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(
-        r"^\$ make ([\w-]+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
-    ):
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for page in PAGES:
+        for target in re.findall(r"(?:^\$ |`)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{page.name}: make {target}"
