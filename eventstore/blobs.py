@@ -93,6 +93,11 @@ class BlobWriter:
     ) -> None:
         self.abort()
 
+    @property
+    def sha256(self) -> str:
+        """Lowercase hex digest of what was written so far: to be compared before `commit`."""
+        return self._digest.hexdigest()
+
     def write(self, data: bytes) -> None:
         """Add bytes. Raises `BlobTooLarge` and `StorageUnavailable`; nothing is kept then."""
         with self._all_or_nothing():

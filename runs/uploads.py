@@ -28,6 +28,11 @@ TRANSFER_KEPT_MS = 24 * 60 * 60 * 1000
 class BlobWriter(Protocol):
     """A blob on its way to the store; nothing is visible before `commit` (see `eventstore.blobs`)."""
 
+    @property
+    def sha256(self) -> str:
+        """Lowercase hex digest of what was written so far."""
+        ...
+
     def write(self, data: bytes) -> None:
         """Add bytes."""
         ...
@@ -70,8 +75,7 @@ class UploadService:
             self._check_size(size_bytes)
             run = await self._run(who, run_id)
             _refuse_other_archive(run, sha256, size_bytes)
-            stored_sha256, stored_size = await self._receive(run_id, run, body, size_bytes)
-            _check_content((stored_sha256, stored_size), (sha256, size_bytes))
+            await self._receive(run_id, run, body, size_bytes, expected_sha256=sha256)
             return await self._uploaded(who, run_id, sha256, size_bytes, idempotent)
 
     async def create_transfer(
@@ -163,9 +167,19 @@ class UploadService:
         await self._runs.store.put_record(Record(TRANSFER, doc["id"], encode(doc), until_ms))
 
     async def _receive(
-        self, run_id: str, run: dict[str, Any], body: AsyncIterator[bytes], announced_bytes: int
+        self,
+        run_id: str,
+        run: dict[str, Any],
+        body: AsyncIterator[bytes],
+        announced_bytes: int,
+        *,
+        expected_sha256: str | None = None,
     ) -> tuple[str, int]:
-        """Stream a body into the blob store, telling the log about each full MiB."""
+        """Stream a body into the blob store, telling the log about each full MiB.
+
+        With `expected_sha256` other bytes than announced are refused before they become a blob, so that
+        mistaken uploads leave nothing behind. A staged transfer keeps what came until `finalize`.
+        """
         writer = self._open_blob(self._runs.limits.archive_bytes_max)
         received = told = 0
         try:
@@ -177,6 +191,8 @@ class UploadService:
                 while run["status"] == "awaiting_archive" and received - told >= MIB:
                     told += MIB
                     await self._progress(run_id, told, announced_bytes)
+            if expected_sha256 is not None:
+                _check_content((writer.sha256, received), (expected_sha256, announced_bytes))
         except BaseException:
             writer.abort()
             raise

@@ -154,7 +154,7 @@ def test_without_a_valid_key_nothing_is_told(running: Running, header: str | Non
 
 def test_uploads_are_checked_against_what_was_announced(running: Running) -> None:
     """Wrong digest, wrong size, missing headers; the run still waits and takes the right bytes."""
-    data = archive({"a": b"a"})
+    data = archive({"announced": b"of this test alone"})
     run_id = running.create()
     url = f"/v1/workspace-runs/{run_id}/archive"
     good = archive_headers(data)
@@ -164,6 +164,8 @@ def test_uploads_are_checked_against_what_was_announced(running: Running) -> Non
     _error(running.http.put(url, content=data, headers=wrong_size), 400, "upload_size_mismatch")
     _error(running.http.put(url, content=data), 400, "invalid_request")
     assert running.get(run_id)["status"] == "awaiting_archive"
+    stored = {path.name for path in (running.data_dir / "blobs").rglob("*") if path.is_file()}
+    assert good["x-crownest-archive-sha256"] not in stored, "mistaken uploads leave nothing behind"
     assert running.upload(run_id, data).status_code == 200
     assert running.upload(run_id, data).status_code == 200, "the same archive again is the same result"
     _error(running.upload(run_id, archive({"b": b"b"})), 409, "upload_conflict")
