@@ -32,7 +32,7 @@ test: setup-dev ## the whole test suite
 
 check: setup-dev ## format, lint, imports, types
 	@$(BIN)/ruff format --check .
-	@$(BIN)/ruff check .
+	@$(BIN)/ruff check --no-cache . # a cached verdict misses that a package appeared beside the file
 	@$(BIN)/lint-imports
 	@$(BIN)/mypy
 	@$(BIN)/basedpyright --pythonpath $(BIN)/python

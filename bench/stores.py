@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from eventstore.sqlite.log import SqliteLog
-
 from bench.common import line
 from eventstore.log import Append, EventLog, NewEvent
+from eventstore.sqlite.log import SqliteLog
 from evidence.note import Ed25519Signer
 from projections.projector import Projections
 from runs.decide import created, status_event
