@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
 import random
 import shutil
 import time
@@ -17,18 +18,13 @@ from tests.simulation.aftermath import Aftermath
 from tests.simulation.client import Client
 from tests.simulation.ledger import Ledger
 from tests.simulation.load import Load
-from tests.simulation.server import (
-    LEFTOVERS_S_MAX,
-    ProcessMark,
-    ServerProcess,
-    alive,
-    descendants,
-    wait_until_gone,
-)
+from tests.simulation.processes import Process, Watch, descendants
+from tests.simulation.server import ServerProcess
 
 EARLY_KILLS = 0.2
 """The part of restarts that are killed themselves, anywhere from the first instruction to serving."""
 EARLY_KILL_S_MAX = 1.2
+BUBBLEWRAP = "bwrap"
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 REMOVE_ROUNDS_MAX = 200
 REMOVE_PAUSE_S = 0.01
@@ -42,7 +38,7 @@ class Campaign:
 
     server: ServerProcess
     token: str
-    """Part of every op, and so of every command line: what is left running can be found by it."""
+    """Part of every op, and so of every command line."""
     seed: str
     ledger: Ledger = field(default_factory=Ledger)
     policy: bytes = b""
@@ -56,6 +52,9 @@ class Campaign:
     _lives: int = 0
     _footprint: set[Path] = field(default_factory=set)
     """Control groups and folders of every sandbox that lived at a hit: in the end none may be left."""
+    _watch: Watch = field(default_factory=Watch)
+    _stuck: set[Process] = field(default_factory=set)
+    """Half-made sandboxes of the last server, which the next start must end."""
 
     async def live(self, hit: Callable[[ServerProcess], None], kind: str, *, at_once: bool = False) -> None:
         """Start (or start again), check everything, load, hit at a random moment, and see everything end.
@@ -66,8 +65,7 @@ class Campaign:
         self._lives += 1
         if self.policy and kind == "kill" and rng.random() < EARLY_KILLS:
             await self._early_kill(rng)
-        self.server.start()
-        self.start_s.append(await self.server.wait_ready())
+        await self._start()
         async with await self._client(rng) as client:
             aftermath = Aftermath(client, self.ledger, self.policy)
             begun = time.monotonic()
@@ -79,29 +77,26 @@ class Campaign:
                 await load.until_streaming(self.token)
                 self.load_s.append(time.monotonic() - begun - self.recheck_s[-1])
                 self.streaming.append(self.ledger.streaming)
-            started, footprint = descendants(self.server.pid()), self.server.footprint()
+            self.ledger.counts["processes of runs at the crash"] += len(self._watch.alive()) - 1
+            footprint = self.server.footprint()
             self.ledger.count_strike()
-            self.ledger.counts["processes of runs at the crash"] += len(started)
             hit(self.server)
             if kind == "cut":
                 await self._in_the_dark(rng)
             self.server.bury()
             footprint |= self.server.footprint()
             self.ledger.died(kind)
-            seconds, _ = await asyncio.gather(self._see_them_end(started), load.end())
-            self.gone_s.append(seconds)
+            await asyncio.gather(self._see_them_end(kind), load.end())
         self.ledger.power_is_off = False
         if kind == "cut":
-            await _remove(
-                footprint
-            )  # as a restart of the machine would; the notes of them are gone with the power
+            # As a restart of the machine would; the runner's notes about them are gone with the power.
+            await _remove(footprint)
         self._footprint |= footprint
 
     async def last_life(self) -> None:
         """Start once more, bring every run to its end, look at all of them again, and stop as Ctrl-C does."""
         rng = random.Random(f"{self.seed}/last")
-        self.server.start()
-        self.start_s.append(await self.server.wait_ready())
+        await self._start()
         async with await self._client(rng) as client:
             aftermath = Aftermath(client, self.ledger, self.policy)
             await aftermath.recheck()
@@ -110,11 +105,10 @@ class Campaign:
             await load.until_settled()
             await load.end()
             await aftermath.once_more()
-        started = descendants(self.server.pid())
         status = await self.server.stop()
         if status != 0:
             self.ledger.findings.add("refused", f"the server was stopped and ended with {status}")
-        await self._see_them_end(started)
+        await self._see_them_end("stop")
         for path in self._footprint:
             if path.exists():
                 self.ledger.findings.add("left_running", f"{path} of a sandbox is left")
@@ -123,25 +117,41 @@ class Campaign:
 
     def close(self) -> None:
         """End the server in whatever state it is, and leave nothing of its sandboxes on this machine."""
-        if self.server.process is None:
-            return
-        footprint = self.server.footprint()
+        footprint = self.server.footprint() if self.server.process else set[Path]()
         self.server.kill()
         footprint |= self.server.footprint()
-        deadline = time.monotonic() + LEFTOVERS_S_MAX
-        while alive(set(), self.token) and time.monotonic() < deadline:
-            time.sleep(REMOVE_PAUSE_S)
+        self._watch.kill()
         for _ in range(REMOVE_ROUNDS_MAX):
             if _removed(footprint):
                 return
             time.sleep(REMOVE_PAUSE_S)
 
-    async def _see_them_end(self, started: set[ProcessMark]) -> float:
-        """Wait until nothing of the runs is left running; answer the seconds that it took."""
-        seconds, left = await wait_until_gone(started, self.token)
+    async def _start(self) -> None:
+        """Start the server and see that nothing of an earlier one outlives this."""
+        self._watch = Watch()
+        self.server.start()
+        self.start_s.append(await self.server.wait_ready())
+        for one in self._stuck & descendants(os.getpid(), reap=True):
+            self.ledger.findings.add("left_running", f"after the next start: {one.pid} {one.command()}")
+        self._stuck.clear()
+
+    async def _see_them_end(self, kind: str) -> None:
+        """Wait until nothing of the dead server's runs is left running.
+
+        A kill in the few microseconds in which bubblewrap's two processes wait for each other leaves the
+        inner one waiting for ever, before anything runs in it: no option of bubblewrap helps against
+        that. The next start ends it, or a restart of the machine where the power was cut.
+        """
+        seconds, left = await self._watch.until_gone()
+        self.gone_s.append(seconds)
         for one in left:
-            self.ledger.findings.add("left_running", one)
-        return seconds
+            if kind == "stop" or Path(one.command().split(" ")[0]).name != BUBBLEWRAP:
+                self.ledger.findings.add("left_running", f"after a {kind}: {one.pid} {one.command()}")
+        self.ledger.counts["half-made sandboxes that the next start ended"] += len(left)
+        if kind == "cut":
+            self._watch.kill()
+        else:
+            self._stuck |= left
 
     async def _client(self, rng: random.Random) -> Client:
         key = json.loads(self.server.config.read_text())["apiKey"]
@@ -152,15 +162,15 @@ class Campaign:
 
     async def _early_kill(self, rng: random.Random) -> None:
         """Kill a server that is still starting, or recovering what the last kill left."""
+        self._watch = Watch()
         self.server.start()
         await asyncio.sleep(rng.uniform(0, EARLY_KILL_S_MAX))
-        started, footprint = descendants(self.server.pid()), self.server.footprint()
+        self._footprint |= self.server.footprint()
         self.server.strike()
         self.server.bury()
         self.ledger.died("kill during a start")
         self.ledger.counts["kills during a start"] += 1
-        self._footprint |= footprint
-        await self._see_them_end(started)
+        await self._see_them_end("kill during a start")
 
     async def _in_the_dark(self, rng: random.Random) -> None:
         """Let the server meet its dead disk: from now on it may refuse, but promise nothing."""

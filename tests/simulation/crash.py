@@ -35,6 +35,7 @@ NUMBERS = (
     "runs streaming at the crash",
     "readers attached at the crash",
     "processes of runs at the crash",
+    "half-made sandboxes that the next start ended",
     "requests in flight at the crash",
     "create in flight",
     "upload in flight",

@@ -18,6 +18,7 @@ from tests.simulation.campaign import Campaign
 from tests.simulation.ledger import Finding, Ledger
 from tests.simulation.load import TooSlow
 from tests.simulation.power import PowerError, PowerRig, why_no_power_cuts
+from tests.simulation.processes import adopting_orphans
 from tests.simulation.server import ServerDidNotStart, ServerProcess
 
 PHASES = ("server start", "checks after it", "load until the hit", "runs' processes gone")
@@ -98,8 +99,9 @@ class Programme:
         order, begun = self._order, time.monotonic()
         limit = ENDING_S_MAX + LIFE_S_MAX * (order.kills + order.cuts + 2 * CONTROL_TRIES_MAX * order.control)
         try:
-            async with asyncio.timeout(limit):
-                await self._all()
+            with adopting_orphans():
+                async with asyncio.timeout(limit):
+                    await self._all()
         except TimeoutError:
             self.report.broken = f"the programme was not done after {limit:.0f} s"
         except (ServerDidNotStart, FolderLost, TooSlow, PowerError) as error:

@@ -17,8 +17,6 @@ from pathlib import Path
 START_S_MAX = 60.0
 STOP_S_MAX = 30.0
 REBUILD_S_MAX = 300.0
-LEFTOVERS_S_MAX = 15.0
-"""How long what the server had started may take to end by itself after a kill -9 of the server alone."""
 POLL_S = 0.01
 LOG_TAIL_BYTES = 4000
 PR_SET_PDEATHSIG = 1
@@ -172,63 +170,3 @@ class ServerProcess:
 def die_with_parent() -> None:
     """Between fork and exec: the kernel kills this process when ours is gone, however that happened."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessMark:
-    """A process that cannot be confused with a later one of the same number."""
-
-    pid: int
-    start_ticks: str
-
-
-def descendants(pid: int) -> set[ProcessMark]:
-    """Everything that the process has started and that lives, down to the last generation."""
-    children: dict[int, list[ProcessMark]] = {}
-    for found, parent, ticks, state in _processes():
-        if state not in "ZX":
-            children.setdefault(parent, []).append(ProcessMark(found, ticks))
-    below: set[ProcessMark] = set()
-    waiting = [pid]
-    while waiting:
-        for child in children.get(waiting.pop(), []):
-            if child not in below:
-                below.add(child)
-                waiting.append(child.pid)
-    return below
-
-
-def alive(marks: set[ProcessMark], token: str) -> list[str]:
-    """Which of the processes live still, and any other with the token in its command line."""
-    needle = token.encode()
-    left: list[str] = []
-    for pid, _, ticks, state in _processes():
-        if state in "ZX":
-            continue
-        with contextlib.suppress(OSError):
-            line = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if ProcessMark(pid, ticks) in marks or needle in line:
-                left.append(f"{pid}: {line.replace(bytes(1), b' ')[:200].decode(errors='replace')}")
-    return left
-
-
-async def wait_until_gone(marks: set[ProcessMark], token: str) -> tuple[float, list[str]]:
-    """Wait until nothing of the runs is left; answer the seconds it took, and what is left all the same."""
-    begun = time.monotonic()
-    while True:
-        left, waited_s = alive(marks, token), time.monotonic() - begun
-        if not left or waited_s > LEFTOVERS_S_MAX:
-            return waited_s, left
-        await asyncio.sleep(POLL_S)
-
-
-def _processes() -> list[tuple[int, int, str, str]]:
-    """(pid, parent, start ticks, state) of every process."""
-    found: list[tuple[int, int, str, str]] = []
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                stat = Path(f"/proc/{entry.name}/stat").read_bytes()
-                fields = stat[stat.rindex(b")") + 2 :].split()
-                found.append((int(entry.name), int(fields[1]), fields[19].decode(), fields[0].decode()))
-    return found
