@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -82,14 +83,21 @@ async def test_a_server_that_is_killed_leaves_nothing_of_its_runs_running(tmp_pa
     assert not campaign.ledger.findings.counts["left_running"]
 
 
+ROUNDS_MAX = 500
+
+
 def test_a_process_that_outlived_the_server_would_be_seen() -> None:
     """A control for the test above: an orphan is adopted, seen, and taken away."""
     with adopting_orphans():
         watch = Watch()
         subprocess.run(["sh", "-c", "setsid sleep 60 >/dev/null 2>&1 & exit 0"], check=True)
         try:
-            (orphan,) = watch.alive()  # `setsid sleep 60` for a moment, then `sleep 60`
-            assert orphan.command().endswith("sleep 60")
+            (orphan,) = watch.alive()
+            for _ in range(ROUNDS_MAX):  # a shell first, then `setsid sleep 60`, then this
+                if orphan.command() == "sleep 60":
+                    break
+                time.sleep(0.01)
+            assert orphan.command() == "sleep 60"
         finally:
             watch.kill()
         assert watch.alive() == set()
