@@ -170,6 +170,7 @@ class Aftermath:
         root = await self._verify(run, events)
         await self._check_kept(run, events)
         self._ledger.settle(run, lines, root)
+        self._ledger.counts["bundles verified"] += bool(root)
         self._ledger.counts["runs ended"] += 1
         self._ledger.counts[f"runs {status_of(events)}"] += 1
         self._ledger.counts["events in the logs"] += len(lines)
@@ -233,7 +234,6 @@ class Aftermath:
             self._found("unproven", f"{run.run_id}: {verdict.to_dict()}")
             return ""
         assert verdict.root is not None, "a complete proof has a root"
-        self._ledger.counts["bundles verified"] += 1
         return verdict.root
 
     async def _compare_again(self, run: Run) -> None:
