@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from api import event_routes, proof_routes, resource_routes, run_routes
+from api import event_routes, key_routes, log_routes, proof_routes, resource_routes, run_routes
 from api.edge import Edge
 from api.errors import envelope, refusal_of
 from api.queries import json_response
@@ -22,7 +22,7 @@ def create_app(services: Services) -> ASGIApp:
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     app.state.services = services
     app.add_api_route("/healthz", health, methods=["GET"])
-    for routes in (run_routes, event_routes, proof_routes, resource_routes):
+    for routes in (run_routes, event_routes, proof_routes, key_routes, log_routes, resource_routes):
         app.include_router(routes.router)
     app.add_exception_handler(HTTPException, framework_error)
     app.add_exception_handler(Refusal, refused)

@@ -20,5 +20,7 @@ class ApiLimits:
     list_page_max: int = 500
     heartbeat_s: float = 10.0
     """Silence on a stream before a keepalive comment."""
+    proof_bytes_max: int = 4 * 1024 * 1024
+    """A window of events with its range proof ends at the first event past this."""
     bundle_bytes_max: int = 4 * 1024 * 1024 * 1024
     """A proof bundle with artifacts."""

@@ -10,8 +10,9 @@ from starlette.responses import PlainTextResponse, Response
 
 from api.bundles import write_bundle_file
 from api.files import WholeFile
-from api.queries import flag, json_response
+from api.queries import SEQ_MAX, after_seq, flag, integer, json_response
 from api.services import principal_of, services_of
+from api.windows import consistency_text, window_text
 from evidence.canonical import encode
 from evidence.verify import verify_bundle
 from runs.refusal import Refusal, not_found
@@ -24,7 +25,7 @@ WITHHOLDABLE = frozenset({"stdout", "stderr"})
 @router.get("/proof/policy")
 async def get_policy(request: Request) -> Response:
     """The policy file an auditor keeps apart from every bundle; needs no key."""
-    return PlainTextResponse(services_of(request).policy)
+    return PlainTextResponse(services_of(request).policy())
 
 
 @router.get("/workspace-runs/{run_id}/proof/checkpoint")
@@ -36,6 +37,26 @@ async def get_checkpoint(request: Request, run_id: str) -> Response:
     if note is None:
         raise not_found("Workspace run", run_id)
     return PlainTextResponse(note)
+
+
+@router.get("/workspace-runs/{run_id}/proof/events")
+async def get_proof_events(request: Request, run_id: str) -> Response:
+    """A window of events, internal ones included, that proves itself against the signed root (P3.4)."""
+    services, who = services_of(request), await principal_of(request)
+    await services.runs.get(who, run_id)
+    limits = services.limits
+    limit = integer(request, ("limit",), limits.events_page_default, 1, limits.events_page_max)
+    return PlainTextResponse(await window_text(services, run_id, after_seq(request), limit))
+
+
+@router.get("/workspace-runs/{run_id}/proof/consistency")
+async def get_proof_consistency(request: Request, run_id: str) -> Response:
+    """That the first `from` events are unchanged among `to`, which is the present size if left out (P3.2)."""
+    services, who = services_of(request), await principal_of(request)
+    await services.runs.get(who, run_id)
+    size1 = integer(request, ("from",), 0, 1, SEQ_MAX)
+    size2 = integer(request, ("to",), 0, 1, SEQ_MAX) if "to" in request.query_params else None
+    return PlainTextResponse(await consistency_text(services, run_id, size1, size2))
 
 
 @router.get("/workspace-runs/{run_id}/proof/bundle")
@@ -61,7 +82,7 @@ async def verify_run(request: Request, run_id: str) -> Response:
     await services.runs.get(who, run_id)
     path = await write_bundle_file(services, run_id)
     try:
-        verdict = await asyncio.to_thread(verify_bundle, path, services.policy, expected_run=run_id)
+        verdict = await asyncio.to_thread(verify_bundle, path, services.policy(), expected_run=run_id)
     finally:
         path.unlink(missing_ok=True)
     return json_response(encode({"verdict": verdict.to_dict()}))

@@ -10,6 +10,9 @@ from pathlib import Path
 from starlette.requests import Request
 
 from api.limits import ApiLimits
+from eventstore.global_log import GlobalLog
+from eventstore.sequencer import Sequencer
+from evidence.note import Signer
 from runs.access import Principal
 from runs.dispatch import Store
 from runs.idempotency import IdempotentRequest, identify
@@ -17,6 +20,7 @@ from runs.organization import authenticate
 from runs.refusal import Refusal
 from runs.resources import ResourceService
 from runs.service import RunService
+from runs.signing_keys import SigningKeyService
 from runs.uploads import UploadService
 
 IDEMPOTENCY_KEY_CHARS_MAX = 255
@@ -32,7 +36,12 @@ class Services:
     resources: ResourceService
     blob_path: Callable[[str], Path]
     temporary_dir: Path
-    policy: bytes
+    sequencer: Sequencer
+    global_log: GlobalLog
+    keys: SigningKeyService
+    attestation_signer: Signer
+    policy: Callable[[], bytes]
+    """The policy file as it stands: keys are rotated while the server runs."""
     origin: str
     limits: ApiLimits
     closing: asyncio.Event

@@ -24,9 +24,8 @@ def now_ms() -> int:
 
 async def open_log(path: Path) -> SqliteLog:
     """A log with projections and a fresh signer."""
-    return await SqliteLog.open(
-        path, signer=Ed25519Signer.generate("crownest.local/bench"), projector=Projections(), clock_ms=now_ms
-    )
+    key = Ed25519Signer.generate("crownest.local/bench")
+    return await SqliteLog.open(path, signer=lambda: key, projector=Projections(), clock_ms=now_ms)
 
 
 async def create_run(log: EventLog, org_id: str = "org_bench", project_id: str = "prj_bench") -> str:

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from api.limits import ApiLimits
 from cli.problems import failure
 from eventstore.log import LogLimits
+from eventstore.sequencer import SequencerLimits
 from runner.limits import RunnerLimits
 from runs.limits import RunLimits
 
@@ -33,6 +34,8 @@ class Settings(BaseSettings):
     provider: Literal["auto", "bubblewrap", "process"] = "auto"
     origin: str | None = None
     """The log's name in checkpoints; made once at first start when not given (PROOF P4.3)."""
+    witnesses: Path | None = None
+    """A file of `witness <name> <key> <url>`, `group` and `quorum` lines: who is asked to cosign the log."""
     plan_default: Literal["free", "builder", "scale", "enterprise"] = "enterprise"
     shutdown_s: int = 3
     """How long open streams may take to end when the server stops."""
@@ -41,6 +44,7 @@ class Settings(BaseSettings):
     runner: RunnerLimits = RunnerLimits()
     api: ApiLimits = ApiLimits()
     log: LogLimits = LogLimits()
+    sequencer: SequencerLimits = SequencerLimits()
 
 
 def load_settings(**given: Any) -> Settings:

@@ -16,12 +16,14 @@ from starlette.types import ASGIApp
 from api.app import create_app
 from api.services import Services
 from cli.execution import Execution, TemplateNames
-from cli.keys import Identity, load_or_make_identity
+from cli.keys import Keyring, load_or_make_keyring
 from cli.settings import Settings
+from cli.witnesses import load_witnesses, server_policy
 from eventstore.blobs import BlobStore
+from eventstore.high_water import HighWater
+from eventstore.sequencer import Published, Sequencer
 from eventstore.sqlite.folder import DataFolder
 from eventstore.sqlite.log import SqliteLog
-from evidence.policy import format_policy
 from projections.projector import Projections
 from runner.local import LocalRunner
 from runs.dispatch import Dispatcher
@@ -29,6 +31,7 @@ from runs.organization import FirstStart, first_start
 from runs.reap import Reaper
 from runs.resources import ResourceService
 from runs.service import RunService
+from runs.signing_keys import SigningKeyService
 from runs.uploads import UploadService
 
 
@@ -47,7 +50,7 @@ class Server:
     """An opened data folder with everything that works on it."""
 
     app: ASGIApp
-    identity: Identity
+    keyring: Keyring
     runner: LocalRunner
     services: Services
     first: FirstStart | None
@@ -59,18 +62,22 @@ class Server:
 async def open_server(settings: Settings) -> AsyncGenerator[Server]:
     """Open the data folder, recover what a crash left, and serve until the block ends.
 
-    Order matters: the lock first; the identity before the database that it signs; the runner's start,
-    which ends a crashed predecessor's sandboxes, before any run is ended as recovered, so that nothing
-    of it still runs when its log says so.
+    Order matters: the lock first; the keys before the database that they sign; the global log checked
+    before anything is signed; the runner's start, which ends a crashed predecessor's sandboxes, before
+    any run is ended as recovered, so that nothing of it still runs when its log says so.
     """
     with DataFolder(settings.data_dir):
         async with contextlib.AsyncExitStack() as stack:
-            identity = load_or_make_identity(settings.data_dir, settings.origin)
+            keyring = load_or_make_keyring(settings.data_dir, settings.origin)
             blobs = BlobStore(settings.data_dir / "blobs")
             runner = await _start_runner(settings)
             stack.push_async_callback(runner.close)
-            store = await _open_log(settings, identity)
+            published = Published()
+            store = await _open_log(settings, keyring, published)
             stack.push_async_callback(store.aclose)
+            sequencer = _sequencer(settings, keyring, store, published)
+            keys = SigningKeyService(store, keyring, sequencer, await sequencer.start())
+            await keys.recover()
             first = await first_start(store, plan=settings.plan_default)
             dispatcher = Dispatcher(store, Execution(store, blobs, runner), settings.runs, now_ms)
             stack.push_async_callback(dispatcher.close)
@@ -79,15 +86,18 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
             recovered = await dispatcher.recover()
             services = _services(
                 settings=settings,
-                identity=identity,
+                keyring=keyring,
                 store=store,
+                sequencer=sequencer,
+                keys=keys,
                 blobs=blobs,
                 runner=runner,
                 dispatcher=dispatcher,
             )
-            background = asyncio.create_task(reaper.run_forever(), name="reaper")
-            stack.push_async_callback(_stop, background)
-            yield Server(create_app(services), identity, runner, services, first, recovered)
+            for forever in (reaper.run_forever, sequencer.run_forever):
+                background = asyncio.create_task(forever(), name=forever.__qualname__)
+                stack.push_async_callback(_stop, background)
+            yield Server(create_app(services), keyring, runner, services, first, recovered)
             services.closing.set()
 
 
@@ -101,21 +111,39 @@ async def _start_runner(settings: Settings) -> LocalRunner:
     )
 
 
-async def _open_log(settings: Settings, identity: Identity) -> SqliteLog:
+async def _open_log(settings: Settings, keyring: Keyring, anchor: Published) -> SqliteLog:
     return await SqliteLog.open(
         log_path(settings.data_dir),
-        signer=identity.signer,
+        signer=keyring.signer,
         projector=Projections(),
         clock_ms=now_ms,
+        anchor=anchor,
         limits=settings.log,
     )
 
 
+def _sequencer(settings: Settings, keyring: Keyring, store: SqliteLog, published: Published) -> Sequencer:
+    return Sequencer(
+        store.global_log,
+        published,
+        HighWater(keyring.high_water_path, keyring.origin),
+        keyring.log_signers,
+        cosign=_cosign_none,
+        clock_ms=now_ms,
+        limits=settings.sequencer,
+    )
+
+
+async def _cosign_none(_note: bytes, _consistency: object) -> str:
+    return ""
+
+
 def _services(
     *,
-    settings: Settings, identity: Identity, store: SqliteLog, blobs: BlobStore, runner: LocalRunner,
-    dispatcher: Dispatcher,
+    settings: Settings, keyring: Keyring, store: SqliteLog, blobs: BlobStore, runner: LocalRunner,
+    dispatcher: Dispatcher, sequencer: Sequencer, keys: SigningKeyService,
 ) -> Services:  # fmt: skip
+    witnesses = load_witnesses(settings.witnesses, keyring)
     runs = RunService(store, dispatcher, TemplateNames(runner.templates), settings.runs, now_ms)
     temporary_dir = settings.data_dir / "tmp"
     shutil.rmtree(temporary_dir, ignore_errors=True)  # bundles that a crash left half-written
@@ -127,8 +155,12 @@ def _services(
         resources=ResourceService(store, runner.destroy_sandbox),
         blob_path=blobs.path,
         temporary_dir=temporary_dir,
-        policy=format_policy(identity.signer.verifier_key),
-        origin=identity.origin,
+        sequencer=sequencer,
+        global_log=store.global_log,
+        keys=keys,
+        attestation_signer=keyring.attestation,
+        policy=lambda: server_policy(keyring, witnesses),
+        origin=keyring.origin,
         limits=settings.api,
         closing=asyncio.Event(),
     )

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from eventstore.global_log import LogEntry
 from eventstore.log import (
     INTERNAL_TYPES,
     Append,
@@ -26,14 +27,18 @@ from eventstore.log import (
     NewEvent,
     Projector,
     Record,
+    Redaction,
     StaleFence,
+    StoredEvent,
     UnknownStream,
     ViewWriter,
 )
+from eventstore.redacting import check_targets, erased, redaction_event
 from eventstore.sealing import Sealed, StreamHead, new_head, seal
 from eventstore.views import ViewRow
 from evidence.checkpoint import format_checkpoint
-from evidence.note import Signer, sign_note
+from evidence.logentry import KeyChange
+from evidence.note import Signer, Verifier, is_signed_by, sign_note
 from evidence.record import SALT_BYTES
 
 
@@ -63,7 +68,23 @@ class Transaction(Protocol):
         ...
 
     def add(self, sealed: Sealed) -> None:
-        """Write the rows, the subtree roots and the new head; the first events create the stream."""
+        """Write the rows, the full blocks and the new head; the first events create the stream."""
+        ...
+
+    def events_at(self, stream: str, seqs: Sequence[int]) -> dict[int, StoredEvent]:
+        """Those of these events that exist, by seq."""
+        ...
+
+    def erase(self, stream: str, rows: Sequence[StoredEvent]) -> None:
+        """Replace the rows of these events: payload and salt are gone (P7)."""
+        ...
+
+    def log_size(self) -> int:
+        """Entries of the global log so far."""
+        ...
+
+    def add_log_entry(self, entry: LogEntry) -> None:
+        """Add an entry to the global log and grow its tree."""
         ...
 
     def set_fence(self, head: StreamHead) -> None:
@@ -92,11 +113,12 @@ class Appender:
     """The append path with all that it needs from outside.
 
     `anchor` answers the newest published checkpoint of the global log (P2.3), empty before the first.
-    The signer's name is the server's origin (P4.3).
+    `signer` answers the key that signs now, whose name is the server's origin (P4.3): keys are rotated
+    while the server runs.
     """
 
     clock_ms: Callable[[], int]
-    signer: Signer
+    signer: Callable[[], Signer]
     projector: Projector
     anchor: Callable[[], bytes]
     random_bytes: Callable[[int], bytes]
@@ -116,6 +138,7 @@ class Appender:
         _admit(request, head)
         created_at_ms = _time_of(request, head, now_ms)
         row: ViewRow | None = None
+        log_size = tx.log_size()
         if request.events:
             head, row = self._add(tx, request, head or self._found(request.stream), created_at_ms)
         elif head is not None:
@@ -123,20 +146,46 @@ class Appender:
             row = self.projector.apply(tx.views, request.stream, ()) if claim else None
         for record in request.records:
             tx.put_record(record)
+        if request.key_change is not None:
+            self._log_key_change(tx, request.key_change, created_at_ms)
         last_seq = head.size if head else 0
         first_seq = last_seq - len(request.events) + 1
         outcome = Appended(request.stream, first_seq, last_seq, created_at_ms)
         if claim:
             outcome = replace(outcome, answer=claim.answer(row))
             tx.put_claim(claim.key, StoredClaim(claim.fingerprint, claim.expires_at_ms, outcome), now_ms)
-        return outcome
+        return replace(outcome, log_size=tx.log_size()) if tx.log_size() > log_size else outcome
+
+    def redact(self, tx: Transaction, request: Redaction) -> Appended:
+        """Erase the targets' payloads and append the event that says so, or raise (P7).
+
+        Crash window: none inside, it is one transaction. The bytes leave the write-ahead log when it is
+        next emptied, which the backend does before it acknowledges, and again when it opens.
+        """
+        now_ms, claim = self.clock_ms(), request.claim
+        if claim and (earlier := answered_before(tx.claimed(claim.key), claim.fingerprint, now_ms)):
+            return replace(earlier, replayed=True)
+        check_targets(request)
+        if tx.head(request.stream) is None:
+            raise UnknownStream(f"{request.stream}: no such stream")
+        rows = erased(request, tx.events_at(request.stream, request.targets))
+        tx.erase(request.stream, rows)
+        append = Append(request.stream, None, [redaction_event(request, rows)], claim=claim)
+        return self.append(tx, append)
 
     def checkpoint(self, tx: Transaction, stream: str) -> bytes | None:
         """The signed checkpoint at the stream's present size, made now unless it is kept (P4.3)."""
         head = tx.head(stream)
         if head is None:
             return None
-        return tx.checkpoint(stream, head.size) or self._sign(tx, head)
+        kept = tx.checkpoint(stream, head.size)
+        return kept if kept and is_signed_by(kept, self.signer()) else self._sign(tx, head)
+
+    def log_checkpoint(self, tx: Transaction, stream: str) -> None:
+        """Add the stream as it stands to the global log: one that grew outside the rules of `append`."""
+        head = tx.head(stream)
+        assert head is not None, "only known streams are asked for"
+        self._log(tx, head, self.clock_ms())
 
     def _found(self, stream: str) -> StreamHead:
         """Start a stream: its genesis commits to the newest global checkpoint known now (P2.3)."""
@@ -156,6 +205,7 @@ class Appender:
         if head.size == 0 or _ends_a_run(events):
             # The note exists before the commit, but nobody can have seen it if the commit fails.
             self._sign(tx, sealed.head)
+            self._log(tx, sealed.head, created_at_ms)
         return sealed.head, row
 
     def _note_fence(self, tx: Transaction, head: StreamHead, fence: int | None) -> StreamHead:
@@ -166,10 +216,23 @@ class Appender:
         return head
 
     def _sign(self, tx: Transaction, head: StreamHead) -> bytes:
-        text = format_checkpoint(self.signer.name, head.stream, head.size, head.tree.root())
-        note = sign_note(text, self.signer)
+        signer = self.signer()
+        note = sign_note(self._text(signer, head), signer)
         tx.put_checkpoint(head.stream, head.size, note)
         return note
+
+    def _log(self, tx: Transaction, head: StreamHead, created_at_ms: int) -> None:
+        """The entry lies in the transaction of the event that it shows: neither is there alone (P5.1)."""
+        text = self._text(self.signer(), head)
+        tx.add_log_entry(LogEntry(head.stream, head.size, created_at_ms, text.encode()))
+
+    def _log_key_change(self, tx: Transaction, verifier_key: str, created_at_ms: int) -> None:
+        """The new key counts from the size on at which the log holds this entry (P6)."""
+        change = KeyChange(self.signer().name, Verifier.parse(verifier_key), tx.log_size() + 1)
+        tx.add_log_entry(LogEntry(None, 0, created_at_ms, str(change).encode()))
+
+    def _text(self, signer: Signer, head: StreamHead) -> str:
+        return format_checkpoint(signer.name, head.stream, head.size, head.tree.root())
 
 
 def refuse_oversized(request: Append, limits: LogLimits) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 PRIVATE_DIRECTORY = 0o700
@@ -38,4 +39,20 @@ def make_file(path: Path, *, must_be_new: bool = False) -> None:
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (os.O_EXCL if must_be_new else 0)
     os.close(os.open(path, flags, PRIVATE_FILE))
+    fsync_directory(path.parent)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Give a file of mode 0600 this content, all of it or none, and durably: fsync, rename, fsync above."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
+    try:
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     fsync_directory(path.parent)

@@ -57,6 +57,14 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """A full 256-leaf subtree of a stream: its root, and its last leaf: there the chain goes on (P2.2)."""
+
+    root: bytes
+    last_leaf: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A stored HTTP answer: what a retry with the same idempotency key gets (CONTRACT §5)."""
 
@@ -107,6 +115,19 @@ class Append:
     created_at_ms: int | None = None
     claim: Claim | None = None
     records: Sequence[Record] = ()
+    key_change: str | None = None
+    """A verifier key that signs from now on: it becomes an entry of the global log (P5.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    """One atomic erasure of the payloads of `targets`, `stdout` and `stderr` events of a sealed run (P7)."""
+
+    stream: str
+    targets: Sequence[int]
+    reason: str
+    actor: str
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +135,8 @@ class Appended:
     """What became durable: the events' seqs are `first_seq..last_seq` (empty append: last_seq < first_seq).
 
     `replayed` is true when the claim's key had been stored already: nothing was appended now; `answer`,
-    the stream, the seqs and the time are those of the append that stored it.
+    the stream, the seqs and the time are those of the append that stored it. `log_size` counts the
+    entries of the global log when this append added one, else it is None.
     """
 
     stream: str
@@ -123,6 +145,7 @@ class Appended:
     created_at_ms: int
     answer: Answer | None = None
     replayed: bool = False
+    log_size: int | None = None
 
 
 class Framing(enum.Enum):
@@ -164,6 +187,10 @@ class StaleFence(LogError):
 
 class IdempotencyKeyReused(LogError):
     """The same key came with another request (CONTRACT §5)."""
+
+
+class RedactionRefused(LogError):
+    """These events cannot be redacted: the message says which and why. Nothing was changed."""
 
 
 class StorageUnavailable(LogError):
@@ -211,6 +238,13 @@ class EventLog(Protocol):
         """Make the events durable and visible, or refuse with a `LogError` and change nothing."""
         ...
 
+    async def redact(self, request: Redaction) -> Appended:
+        """Erase the payloads and record it in one `redaction` event, or refuse (`RedactionRefused`).
+
+        When it returns nothing that this log holds contains the erased bytes (P7).
+        """
+        ...
+
     async def stored_answer(self, key: str, fingerprint: str) -> Answer | None:
         """The answer stored under this idempotency key, None if there is none (or it has expired).
 
@@ -247,12 +281,16 @@ class EventLog(Protocol):
         """Every event after `after_seq`, internal ones included, in pages of bounded bytes (for proofs)."""
         ...
 
-    async def subtree_roots(self, stream: str) -> list[bytes]:
-        """The roots of the stream's full 256-leaf subtrees, in order (P2.2)."""
+    async def blocks(self, stream: str) -> list[Block]:
+        """The stream's full 256-leaf subtrees, in order (P2.2)."""
         ...
 
     async def checkpoint(self, stream: str) -> bytes | None:
         """The signed run checkpoint at the present size (P4.3), memoised; None if unknown."""
+        ...
+
+    async def checkpoint_at(self, stream: str, size: int) -> bytes | None:
+        """The signed checkpoint of this size if one was made, None otherwise: none is made for it."""
         ...
 
     async def streams(self, prefix: str, after: str = "", limit: int = 500) -> list[str]:

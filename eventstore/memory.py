@@ -6,27 +6,31 @@ It belongs to one event loop, and an append is one synchronous step in it.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
 from eventstore.appending import Appender, StoredClaim, answered_before, refuse_oversized
 from eventstore.framing import join_frames, shown_payload
+from eventstore.global_log import LogEntry
 from eventstore.log import (
     INTERNAL_TYPES,
     Answer,
     Append,
     Appended,
+    Block,
     Chunk,
     Framing,
     Head,
     LogLimits,
     Projector,
     Record,
+    Redaction,
     StorageUnavailable,
     StoredEvent,
 )
+from eventstore.memory_global_log import LogState, MemoryGlobalLog
 from eventstore.sealing import Sealed, StreamHead
 from eventstore.views import VIEWS, ViewQuery, ViewRow
 from eventstore.wakeups import Wakeups
@@ -39,17 +43,17 @@ _CLOSED = "the log is closed: open a new one"
 
 @dataclass(slots=True)
 class _Stream:
-    """One stream as it is kept: all rows, all subtree roots, the checkpoints by size."""
+    """One stream as it is kept: all rows, all full blocks, the checkpoints by size."""
 
     head: StreamHead
     events: list[StoredEvent] = field(default_factory=list[StoredEvent])
-    roots: list[bytes] = field(default_factory=list[bytes])
+    blocks: list[Block] = field(default_factory=list[Block])
     checkpoints: dict[int, bytes] = field(default_factory=dict[int, bytes])
 
-    def cut(self, events: int, roots: int) -> None:
-        """Back to so many rows and roots."""
+    def cut(self, events: int, blocks: int) -> None:
+        """Back to so many rows and blocks."""
         del self.events[events:]
-        del self.roots[roots:]
+        del self.blocks[blocks:]
 
 
 @dataclass(slots=True)
@@ -62,6 +66,7 @@ class _State:
     views: dict[str, dict[str, ViewRow]] = field(
         default_factory=lambda: {view: dict[str, ViewRow]() for view in VIEWS}
     )
+    log: LogState = field(default_factory=LogState)
 
 
 class _Transaction:
@@ -91,17 +96,37 @@ class _Transaction:
         return found.head if found else None
 
     def add(self, sealed: Sealed) -> None:
-        """Add the rows, the subtree roots and the new head; the first events create the stream."""
+        """Add the rows, the full blocks and the new head; the first events create the stream."""
         name = sealed.head.stream
         found = self._state.streams.get(name)
         if found is None:
             found = _Stream(sealed.head)
             self.set(self._state.streams, name, found)
-        events, roots = len(found.events), len(found.roots)
-        self._undo.append(partial(found.cut, events, roots))
+        events, blocks = len(found.events), len(found.blocks)
+        self._undo.append(partial(found.cut, events, blocks))
         found.events += sealed.events
-        found.roots += [root for _, root in sealed.subtree_roots]
+        found.blocks += [block for _, block in sealed.blocks]
         self.set_fence(sealed.head)
+
+    def events_at(self, stream: str, seqs: Sequence[int]) -> dict[int, StoredEvent]:
+        """Those of these events that exist, by seq."""
+        events = self._state.streams[stream].events
+        return {seq: events[seq - 1] for seq in seqs if 0 < seq <= len(events)}
+
+    def erase(self, stream: str, rows: Sequence[StoredEvent]) -> None:
+        """Replace the rows of these events."""
+        events = self._state.streams[stream].events
+        for row in rows:
+            self._undo.append(partial(events.__setitem__, row.seq - 1, events[row.seq - 1]))
+            events[row.seq - 1] = row
+
+    def log_size(self) -> int:
+        """Entries of the global log so far."""
+        return self._state.log.tree.size
+
+    def add_log_entry(self, entry: LogEntry) -> None:
+        """Add an entry to the global log and grow its tree."""
+        self._undo.append(self._state.log.add(entry))
 
     def set_fence(self, head: StreamHead) -> None:
         """Replace the head."""
@@ -165,7 +190,7 @@ class MemoryLog:
     def __init__(
         self,
         *,
-        signer: Signer,
+        signer: Callable[[], Signer],
         projector: Projector,
         clock_ms: Callable[[], int],
         anchor: Callable[[], bytes] = bytes,
@@ -177,6 +202,7 @@ class MemoryLog:
         self._state = _State()
         self._wakeups = Wakeups(self._limits.heads_cached_max)
         self._counts = dict.fromkeys(("appends", "events", "commits", "rollbacks", "refused", "replayed"), 0)
+        self.global_log = MemoryGlobalLog(self._state.log, self._wakeups, self._log_streams, self._sizes)
         self._closed = False
 
     def __repr__(self) -> str:
@@ -191,11 +217,11 @@ class MemoryLog:
         """Add the events and make them visible, or refuse with a `LogError` and change nothing."""
         refuse_oversized(request, self._limits)
         done = self._atomically(lambda tx: self._appender.append(tx, request))
-        self._counts["replayed" if done.replayed else "appends"] += 1
-        if request.events and not done.replayed:
-            self._counts["events"] += len(request.events)
-            self._wakeups.grown(done.stream, done.last_seq)
-        return done
+        return self._appended(done, len(request.events))
+
+    async def redact(self, request: Redaction) -> Appended:
+        """Erase the payloads and record it in one `redaction` event, or refuse (`RedactionRefused`)."""
+        return self._appended(self._atomically(lambda tx: self._appender.redact(tx, request)), 1)
 
     async def stored_answer(self, key: str, fingerprint: str) -> Answer | None:
         """The answer stored under this idempotency key, None if there is none (or it has expired)."""
@@ -239,10 +265,10 @@ class MemoryLog:
         for event in self._events(stream)[max(after_seq, 0) : up_to_seq]:
             yield event
 
-    async def subtree_roots(self, stream: str) -> list[bytes]:
-        """The roots of the stream's full 256-leaf subtrees, in order (P2.2)."""
+    async def blocks(self, stream: str) -> list[Block]:
+        """The stream's full 256-leaf subtrees, in order (P2.2)."""
         found = self._open_state().streams.get(stream)
-        return list(found.roots) if found else []
+        return list(found.blocks) if found else []
 
     async def checkpoint(self, stream: str) -> bytes | None:
         """The signed run checkpoint at the present size (P4.3), memoised; None if unknown."""
@@ -256,6 +282,11 @@ class MemoryLog:
     async def wait_for_append(self, stream: str, after_seq: int, timeout_s: float) -> bool:
         """Return once the stream may hold more than `after_seq`; False when the time ran out."""
         return await self._wakeups.wait(stream, after_seq, timeout_s, self._size)
+
+    async def checkpoint_at(self, stream: str, size: int) -> bytes | None:
+        """The signed checkpoint of this size if one was made, None otherwise: none is made for it."""
+        found = self._open_state().streams.get(stream)
+        return found.checkpoints.get(size) if found else None
 
     async def put_record(self, record: Record) -> None:
         """Store or replace a record."""
@@ -291,6 +322,30 @@ class MemoryLog:
     def statistics(self) -> Mapping[str, int]:
         """Counters since the start, and what waits now."""
         return {**self._counts, "waiters": self._wakeups.waiters}
+
+    def _appended(self, done: Appended, events: int) -> Appended:
+        """Count it and wake whoever waits."""
+        self._counts["replayed" if done.replayed else "appends"] += 1
+        if events and not done.replayed:
+            self._counts["events"] += events
+            self._wakeups.grown(done.stream, done.last_seq)
+        if done.log_size is not None:
+            self.global_log.grown(done.log_size)
+        return done
+
+    def _log_streams(self, streams: Iterable[str]) -> int:
+        """Add an entry of the global log for each of these streams."""
+
+        def perform(tx: _Transaction) -> int:
+            before = tx.log_size()
+            for stream in streams:
+                self._appender.log_checkpoint(tx, stream)
+            return tx.log_size() - before
+
+        return self._atomically(perform)
+
+    def _sizes(self) -> dict[str, int]:
+        return {name: len(stream.events) for name, stream in self._open_state().streams.items()}
 
     def _atomically(self, perform: Callable[[_Transaction], T]) -> T:
         tx = _Transaction(self._open_state())

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from eventstore.log import Head, NewEvent, StoredEvent
+from eventstore.log import Block, Head, NewEvent, StoredEvent
 from evidence.canonical import encode
 from evidence.merkle import CompactRange
 from evidence.record import SALT_BYTES, commitment, format_time, genesis, leaf_hash, record_bytes
@@ -61,11 +61,11 @@ class StreamHead:
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """What one append adds: rows in seq order, the head after them, and 256-leaf roots by index (P2.2)."""
+    """What one append adds: rows in seq order, the head after them, and full 256-leaf blocks by index."""
 
     events: list[StoredEvent]
     head: StreamHead
-    subtree_roots: list[tuple[int, bytes]]
+    blocks: list[tuple[int, Block]]
 
 
 def new_head(stream: str, anchor_note: bytes) -> StreamHead:
@@ -92,7 +92,7 @@ def seal(
     if seq + len(events) > SEQ_MAX:
         raise ValueError(f"{stream}: a stream ends at {SEQ_MAX} events; start another one")
     rows: list[StoredEvent] = []
-    roots: list[tuple[int, bytes]] = []
+    blocks: list[tuple[int, Block]] = []
     for event in events:
         seq += 1
         type_ = event.type
@@ -106,11 +106,11 @@ def seal(
         prev = leaf_hash(record_bytes(stream, seq, type_, created_at, size, commitment(salt, payload), prev))
         root = tree.append(prev)
         if root is not None:
-            roots.append((seq // 256 - 1, root))
+            blocks.append((seq // 256 - 1, Block(root, prev)))
         payload_bytes += size
         rows.append(StoredEvent(seq, type_, created_at_ms, payload, salt, size))
     after = StreamHead(stream, prev, tree, created_at_ms, payload_bytes, head.anchor_note, head.fence)
-    return Sealed(rows, after, roots)
+    return Sealed(rows, after, blocks)
 
 
 def _payload(fields: Mapping[str, object], type_: str, seq: int, created_at: str) -> bytes:

@@ -223,6 +223,12 @@ def sign_note(text: str, *signers: Signer) -> bytes:
     return message + b"\n" + "".join(lines).encode()
 
 
+def is_signed_by(note: bytes, signer: Signer) -> bool:
+    """Whether the note, one of our own making, carries a signature line of this signer's key."""
+    key = Verifier.parse(signer.verifier_key)
+    return any((line.name, line.key_id) == (key.name, key.key_id) for line in split_note(note)[1])
+
+
 def split_note(note: bytes) -> tuple[str, list[SignatureLine]]:
     """The text and the signature lines, nothing verified. Raises `NoteError`."""
     if len(note) > NOTE_BYTES_MAX:

@@ -13,7 +13,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from eventstore.log import Append, Claim, EventLog, LogLimits, NewEvent, StoredEvent, ViewWriter
+from eventstore.global_log import GlobalLog
+from eventstore.log import Append, Block, Claim, EventLog, LogLimits, NewEvent, StoredEvent, ViewWriter
 from eventstore.memory import MemoryLog
 from eventstore.sqlite.log import SqliteLog
 from eventstore.views import ViewRow, Views
@@ -28,7 +29,9 @@ BACKENDS = ("sqlite", "memory")
 
 
 class Log(EventLog, Views):
-    """A log with its views, as every backend offers both."""
+    """A log with its views and the global log, as every backend offers them."""
+
+    global_log: GlobalLog
 
 
 class Explosion(Exception):
@@ -137,7 +140,8 @@ async def opened(
     clock, signer = Clock(), CountingSigner()
     projector = projector or ObedientProjector()
     given: dict[str, Any] = {
-        "signer": signer, "projector": projector, "clock_ms": clock, "anchor": anchor, "limits": limits,
+        "signer": lambda: signer, "projector": projector, "clock_ms": clock, "anchor": anchor,
+        "limits": limits,
     }  # fmt: skip
     path = folder / "log.sqlite"
     log: Any = MemoryLog(**given) if backend == "memory" else await SqliteLog.open(path, **given)
@@ -187,7 +191,7 @@ async def verify_by_recomputing(world: World, stream: str = RUN) -> int:
     """Recompute chain, tree, kept subtree roots and checkpoint from the stored bytes; answer the size."""
     head = await world.log.head(stream)
     assert head is not None
-    prev, tree, roots, last_ms = genesis(stream, head.anchor_note), CompactRange(), [], 0
+    prev, tree, blocks, last_ms = genesis(stream, head.anchor_note), CompactRange(), [], 0
     for number, stored in enumerate(await all_events(world.log, stream), 1):
         assert stored.seq == number
         assert stored.created_at_ms >= last_ms
@@ -202,10 +206,10 @@ async def verify_by_recomputing(world: World, stream: str = RUN) -> int:
         )  # fmt: skip
         prev = leaf_hash(record)
         root = tree.append(prev)
-        roots += [root] if root else []
+        blocks += [Block(root, prev)] if root else []
     assert (head.size, head.last_leaf, head.root) == (tree.size, prev, tree.root())
     assert head.created_at_ms == last_ms
-    assert await world.log.subtree_roots(stream) == roots
+    assert await world.log.blocks(stream) == blocks
     note = await world.log.checkpoint(stream)
     assert note is not None
     text = open_note(note, [Verifier.parse(world.signer.verifier_key)]).text

@@ -68,10 +68,17 @@ def open_writer(path: Path) -> sqlite3.Connection:
     try:
         for pragma in _WRITER_PRAGMAS:
             connection.execute(f"PRAGMA {pragma}").fetchall()
+        empty_wal(connection)  # a crash may have left one that still holds erased bytes (P7)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def empty_wal(writer: sqlite3.Connection) -> str:
+    """Carry the write-ahead log over and cut it to nothing; answers what stood in the way, "" if nothing."""
+    busy, *_ = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return "a reader held on to it" if busy else ""
 
 
 def open_reader(path: Path) -> sqlite3.Connection:

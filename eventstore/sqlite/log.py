@@ -15,18 +15,21 @@ from eventstore.log import (
     Answer,
     Append,
     Appended,
+    Block,
     Chunk,
     Framing,
     Head,
     LogLimits,
     Projector,
     Record,
+    Redaction,
     StorageUnavailable,
     StoredEvent,
 )
 from eventstore.sealing import SEQ_MAX
 from eventstore.sqlite import maintenance, migrations
 from eventstore.sqlite.connection import open_writer
+from eventstore.sqlite.global_log import SqliteGlobalLog
 from eventstore.sqlite.queries import FRAME_NDJSON, FRAME_SSE, LOG, READ_PAGE, VIEW
 from eventstore.sqlite.reader import ReaderPool
 from eventstore.sqlite.transaction import SqliteTransaction, stored_claim, stored_event, stream_head
@@ -34,7 +37,7 @@ from eventstore.sqlite.views import list_statement, view_row
 from eventstore.sqlite.writer import GroupWriter
 from eventstore.views import ViewQuery, ViewRow
 from eventstore.wakeups import Wakeups
-from evidence.note import Signer
+from evidence.note import Signer, is_signed_by
 
 _FRAMES = {Framing.NDJSON: FRAME_NDJSON, Framing.SSE: FRAME_SSE}
 _BEYOND_ANY_ID = "\U0010ffff"
@@ -55,6 +58,7 @@ class SqliteLog:
         self._writer = writer
         self._readers = readers
         self._wakeups = wakeups
+        self.global_log = SqliteGlobalLog(appender, writer, readers, wakeups)
         self._reading: dict[tuple[str, int, Framing, int | None], asyncio.Future[Chunk | None]] = {}
         self._counts = dict.fromkeys(("appends", "events", "replayed", "checkpoints_signed"), 0)
 
@@ -66,7 +70,7 @@ class SqliteLog:
         cls,
         path: Path,
         *,
-        signer: Signer,
+        signer: Callable[[], Signer],
         projector: Projector,
         clock_ms: Callable[[], int],
         anchor: Callable[[], bytes] = bytes,
@@ -75,8 +79,8 @@ class SqliteLog:
     ) -> SqliteLog:
         """Open the database, created and migrated as need be.
 
-        `anchor` answers the newest published checkpoint of the global log (P2.3). Raises `NewerSchema`
-        and `StorageUnavailable`.
+        `signer` answers the key that signs now (P6), `anchor` the newest published checkpoint of the
+        global log (P2.3). Raises `NewerSchema` and `StorageUnavailable`.
         """
         limits = limits or LogLimits()
         appender = Appender(clock_ms, signer, projector, anchor, random_bytes, limits)
@@ -106,16 +110,27 @@ class SqliteLog:
             partial(self._appender.append, request=request), partial(self._appended, request)
         )
 
+    async def redact(self, request: Redaction) -> Appended:
+        """Erase the payloads and record it in one `redaction` event, or refuse (`RedactionRefused`)."""
+        return await self._writer.submit(
+            partial(self._appender.redact, request=request), partial(self._appended, request), purge=True
+        )
+
     async def checkpoint(self, stream: str) -> bytes | None:
         """The signed run checkpoint at the present size (P4.3), memoised; None if unknown."""
         kept = await self._readers.row(LOG["checkpoint_now"], {"stream": stream})
-        if kept:
+        if kept and is_signed_by(kept[0], self._appender.signer()):
             note: bytes = kept[0]
             return note
         if not await self._size(stream):
             return None
         self._counts["checkpoints_signed"] += 1
         return await self._writer.submit(partial(self._appender.checkpoint, stream=stream))
+
+    async def checkpoint_at(self, stream: str, size: int) -> bytes | None:
+        """The signed checkpoint of this size if one was made, None otherwise: none is made for it."""
+        row = await self._readers.row(LOG["checkpoint"], (stream, size))
+        return row[0] if row else None
 
     async def put_record(self, record: Record) -> None:
         """Store or replace a record, durably."""
@@ -199,9 +214,9 @@ class SqliteLog:
                 yield stored_event(row)
             after_seq = rows[-1][0]
 
-    async def subtree_roots(self, stream: str) -> list[bytes]:
-        """The roots of the stream's full 256-leaf subtrees, in order (P2.2)."""
-        return [root for (root,) in await self._readers.rows(LOG["subtree_roots"], {"stream": stream})]
+    async def blocks(self, stream: str) -> list[Block]:
+        """The stream's full 256-leaf subtrees, in order (P2.2)."""
+        return [Block(*row) for row in await self._readers.rows(LOG["blocks"], {"stream": stream})]
 
     async def streams(self, prefix: str, after: str = "", limit: int = 500) -> list[str]:
         """Stream ids that start with `prefix`, in id order, greater than `after`."""
@@ -243,12 +258,17 @@ class SqliteLog:
         now = {"waiters": self._wakeups.waiters, "reads": self._readers.reads}
         return {**self._counts, **self._writer.statistics(), **now}
 
-    def _appended(self, request: Append, done: Appended) -> None:
+    def _appended(self, request: Append | Redaction, done: Appended) -> None:
         """In the loop, once it is durable."""
         self._counts["replayed" if done.replayed else "appends"] += 1
-        if not done.replayed and request.events:
-            self._counts["events"] += len(request.events)
+        if done.replayed:
+            return
+        events = len(request.events) if isinstance(request, Append) else 1
+        if events:
+            self._counts["events"] += events
             self._wakeups.grown(done.stream, done.last_seq)
+        if done.log_size is not None:
+            self.global_log.grown(done.log_size)
 
     async def _size(self, stream: str) -> int:
         row = await self._readers.row(LOG["size"], {"stream": stream})

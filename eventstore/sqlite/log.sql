@@ -25,13 +25,21 @@ INSERT INTO events (position, type, created_at_ms, running_bytes, salt, payload)
 VALUES (?, ?, ?, ?, ?, ?);
 
 -- insert_subtree --
-INSERT INTO subtrees (stream_no, idx, root) VALUES (?, ?, ?);
+INSERT INTO subtrees (stream_no, idx, root, last_leaf) VALUES (?, ?, ?, ?);
 
--- subtree_roots --
-SELECT root
+-- blocks --
+SELECT root, last_leaf
   FROM subtrees
  WHERE stream_no = (SELECT stream_no FROM streams WHERE stream = :stream)
  ORDER BY idx;
+
+-- event_at --
+SELECT position & 0xffffffff, type, created_at_ms, payload, salt, payload_size, commitment
+  FROM events
+ WHERE position = ?;
+
+-- erase_event --
+UPDATE events SET payload = NULL, salt = NULL, commitment = ?, payload_size = ? WHERE position = ?;
 
 -- payloads --
 SELECT payload

@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from eventstore.log import NewerSchema, StorageUnavailable
+from eventstore.sqlite.backfill import fill_last_leaves
 from eventstore.sqlite.connection import open_reader, open_writer
 
 _FILE = re.compile(r"(\d{4})_(\w+)\.sql", re.ASCII)
@@ -110,6 +111,8 @@ def schema_version(
 def _apply_one(connection: sqlite3.Connection, migration: Migration, now_ms: int) -> None:
     try:
         connection.executescript(f"BEGIN IMMEDIATE;\n{migration.sql}")
+        if migration.name == "global_log":
+            fill_last_leaves(connection)
         connection.execute(
             "INSERT INTO migrations (version, name, applied_at_ms) VALUES (?, ?, ?)",
             (migration.version, migration.name, now_ms),

@@ -23,6 +23,9 @@ def _load(name: str) -> dict[str, str]:
 LOG = _load("log.sql")
 """The statements on streams, events, claims, records and checkpoints."""
 
+GLOBAL = _load("global_log.sql")
+"""The statements on the global log."""
+
 VIEW = {
     view: {name: text.replace("{view}", view) for name, text in _load("views.sql").items()} for view in VIEWS
 }

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 from eventstore.appending import StoredClaim
+from eventstore.global_log import LogEntry, LogHead, grown
 from eventstore.log import Answer, Appended, LogLimits, Record, StoredEvent
 from eventstore.recent import Recent
 from eventstore.sealing import Sealed, StreamHead
-from eventstore.sqlite.queries import LOG
+from eventstore.sqlite.queries import GLOBAL, LOG
 from eventstore.sqlite.views import SqliteViews
 from evidence.merkle import CompactRange
 
@@ -29,10 +31,12 @@ class SqliteTransaction:
         self._execute = connection.execute
         self._claims_swept = limits.expired_claims_swept
         self._heads: Recent[str, tuple[int, StreamHead]] = Recent(limits.heads_cached_max)
+        self._log_tree: CompactRange | None = None
 
     def rolled_back(self) -> None:
         """The transaction was undone: remember nothing of it, nor what it was built on."""
         self._heads.clear()
+        self._log_tree = None
 
     def head(self, stream: str) -> StreamHead | None:
         """The stream's end, or None if it is unknown."""
@@ -40,7 +44,7 @@ class SqliteTransaction:
         return placed[1] if placed else None
 
     def add(self, sealed: Sealed) -> None:
-        """Write the rows, the subtree roots and the new head; the first events create the stream."""
+        """Write the rows, the full blocks and the new head; the first events create the stream."""
         head = sealed.head
         placed = self._placed(head.stream)
         columns = _head_columns(head)
@@ -55,8 +59,8 @@ class SqliteTransaction:
             self._execute(LOG["update_stream"], (*columns, stream_no))
         running_bytes = self._insert_events(stream_no, sealed.events, running_bytes)
         assert running_bytes == head.payload_bytes, "the running total ends where the head says"
-        for index, root in sealed.subtree_roots:
-            self._execute(LOG["insert_subtree"], (stream_no, index, root))
+        for index, block in sealed.blocks:
+            self._execute(LOG["insert_subtree"], (stream_no, index, block.root, block.last_leaf))
         self._heads.put(head.stream, (stream_no, head))
 
     def set_fence(self, head: StreamHead) -> None:
@@ -66,6 +70,61 @@ class SqliteTransaction:
         stream_no, _ = placed
         self._execute(LOG["update_stream"], (*_head_columns(head), stream_no))
         self._heads.put(head.stream, (stream_no, head))
+
+    def events_at(self, stream: str, seqs: Sequence[int]) -> dict[int, StoredEvent]:
+        """Those of these events that exist, by seq."""
+        placed = self._placed(stream)
+        found: dict[int, StoredEvent] = {}
+        for seq in seqs if placed else ():
+            if placed and 0 < seq <= placed[1].size:  # beyond, a position is another stream's
+                row = self._execute(LOG["event_at"], (placed[0] << _PLACE_BITS | seq,)).fetchone()
+                found[seq] = stored_event(row)
+        return found
+
+    def erase(self, stream: str, rows: Sequence[StoredEvent]) -> None:
+        """Replace the rows of these events: payload and salt are gone, overwritten (secure_delete, P7)."""
+        placed = self._placed(stream)
+        assert placed is not None, "its events were read"
+        for row in rows:
+            position = placed[0] << _PLACE_BITS | row.seq
+            self._execute(LOG["erase_event"], (row.commitment, row.payload_size, position))
+
+    def log_size(self) -> int:
+        """Entries of the global log so far."""
+        return self._tree().size
+
+    def add_log_entry(self, entry: LogEntry) -> None:
+        """Add an entry to the global log and grow its tree."""
+        index = self._tree().size
+        tree, root = grown(self._tree(), entry.data)
+        columns = (index, entry.stream, entry.size, entry.created_at_ms, entry.data)
+        self._execute(GLOBAL["insert_entry"], columns)
+        if root is not None:
+            self._execute(GLOBAL["insert_subtree"], (tree.size // 256 - 1, root))
+        self._execute(GLOBAL["update_tree"], (tree.size, tree.to_bytes()))
+        self._log_tree = tree
+
+    def put_log_head(self, head: LogHead) -> LogHead:
+        """Write down a head of the global log; answer what stands at this size."""
+        self._execute(GLOBAL["put_head"], (head.size, head.root))
+        return LogHead(*self._execute(GLOBAL["head_at"], (head.size,)).fetchone())
+
+    def publish_log_head(self, size: int, note: bytes) -> None:
+        """Keep the note of a head that was written down."""
+        self._execute(GLOBAL["publish_head"], (note, size))
+
+    def grown_organizations(self, quiet_since_ms: int, limit: int) -> list[str]:
+        """Organisations that the log shows smaller than they are, and has not shown lately."""
+        return [row[0] for row in self._execute(GLOBAL["grown_organizations"], (quiet_since_ms, limit))]
+
+    def unlogged(self, limit: int) -> list[str]:
+        """Streams without an entry."""
+        return [row[0] for row in self._execute(GLOBAL["unlogged"], (limit,))]
+
+    def _tree(self) -> CompactRange:
+        if self._log_tree is None:
+            self._log_tree = CompactRange.from_bytes(*self._execute(GLOBAL["tree"]).fetchone())
+        return self._log_tree
 
     def claimed(self, key: str) -> StoredClaim | None:
         """What is stored under the idempotency key, expired or not."""

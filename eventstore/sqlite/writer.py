@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from eventstore.log import LogLimits, StorageUnavailable
-from eventstore.sqlite.connection import is_storage_error
+from eventstore.sqlite.connection import empty_wal, is_storage_error
 from eventstore.sqlite.transaction import SqliteTransaction
 
 T = TypeVar("T")
@@ -31,11 +31,13 @@ class Work(Generic[T]):
     """One thing to do in a transaction, who waits for it, and what to do once it is durable.
 
     `outcome` is the result or the exception; it is told only after the group's COMMIT has returned.
+    `purge`: it erased bytes, which must have left the write-ahead log before anybody is told (P7).
     """
 
     perform: Callable[[SqliteTransaction], T]
     done: asyncio.Future[T]
     committed: Callable[[T], None] | None
+    purge: bool = False
     outcome: T | Exception | None = None
 
 
@@ -62,18 +64,23 @@ class GroupWriter:
         return f"GroupWriter({state}, queued={self._queue.qsize()}, commits={self._counts['commits']})"
 
     async def submit(
-        self, perform: Callable[[SqliteTransaction], T], committed: Callable[[T], None] | None = None
+        self,
+        perform: Callable[[SqliteTransaction], T],
+        committed: Callable[[T], None] | None = None,
+        *,
+        purge: bool = False,
     ) -> T:
         """Perform it in a transaction and return its result once that is durable.
 
-        `committed` is called in the loop after the commit, also when the caller was cancelled meanwhile:
-        work once handed over is done to its end. Raises what `perform` raises, and `StorageUnavailable`.
+        With `purge` also once the write-ahead log holds nothing of what it overwrote. `committed` is
+        called in the loop after the commit, also when the caller was cancelled meanwhile: work once handed
+        over is done to its end. Raises what `perform` raises, and `StorageUnavailable`.
         """
         await self._places.acquire()
         if self._closing:
             self._places.release()
             raise StorageUnavailable(CLOSED)
-        work: Work[T] = Work(perform, self._loop.create_future(), committed)
+        work: Work[T] = Work(perform, self._loop.create_future(), committed, purge)
         self._queue.put(work)
         return await work.done
 
@@ -99,6 +106,8 @@ class GroupWriter:
                 group, ending = self._next_group()
                 if group:
                     self._commit(group)
+                    if any(work.purge and not isinstance(work.outcome, Exception) for work in group):
+                        self._purge(group)
                     # Crash window: durable, but nobody knows. A retry meets the stored answer.
                     self._tell(self._acknowledge, group)
         finally:
@@ -140,6 +149,23 @@ class GroupWriter:
             self._settle_failed(group, error)
             return
         counts["commits"] += connection.total_changes != changes_before
+
+    def _purge(self, group: list[Work[Any]]) -> None:
+        """Empty the write-ahead log, which still holds the pages as they were.
+
+        Crash window: committed, not emptied. The next start empties it before it serves anybody.
+        """
+        try:
+            busy = empty_wal(self._connection)
+        except sqlite3.Error as error:
+            busy = str(error)
+        if busy:
+            for work in group:
+                if work.purge and not isinstance(work.outcome, Exception):
+                    work.outcome = StorageUnavailable(
+                        f"the erasure is recorded, but erased bytes are still in the write-ahead log ({busy}"
+                        "): restart the server, which empties it"
+                    )
 
     def _perform(self, work: Work[Any]) -> None:
         """Set the outcome; raise only what the work cannot fail with alone, having written already."""

@@ -48,9 +48,9 @@ def test_one_batch_seals_like_many_single_events() -> None:
     for number, one in enumerate(events):
         sealed = seal(head, [one], 1000, salts[16 * number : 16 * number + 16], MAX)
         head = sealed.head
-        roots += sealed.subtree_roots
+        roots += sealed.blocks
     assert batch.head == head
-    assert batch.subtree_roots == roots
+    assert batch.blocks == roots
     assert [index for index, _ in roots] == [0, 1]
     assert head.payload_bytes == sum(one.payload_size for one in batch.events)
 

@@ -313,13 +313,14 @@ def tables(path: Path) -> set[str]:
 def test_migrations_build_the_schema_from_nothing_and_only_once(tmp_path: Path) -> None:
     """Status tells what is pending, then when it was applied; a second run finds nothing to do."""
     path = tmp_path / "log.sqlite"
-    assert [one.applied_at_ms for one in migrations.status(path)] == [None, None]
+    assert [one.applied_at_ms for one in migrations.status(path)] == [None, None, None]
     assert not path.exists()
-    assert [one.name for one in migrations.migrate(path, 5)] == ["log", "views"]
+    assert [one.name for one in migrations.migrate(path, 5)] == ["log", "views", "global_log"]
     assert migrations.migrate(path, 6) == []
     assert [(one.version, one.name, one.applied_at_ms) for one in migrations.status(path)] == [
         (1, "log", 5),
         (2, "views", 5),
+        (3, "global_log", 5),
     ]
     assert {"streams", "events", *VIEWS, *(f"{view}_labels" for view in VIEWS)} <= tables(path)
 
@@ -332,7 +333,7 @@ def test_a_migration_that_was_interrupted_goes_on_with_the_next_one(tmp_path: Pa
     migrations.apply(writer, path, 5, known[:1])
     writer.close()
     assert "runs" not in tables(path)
-    assert [one.name for one in migrations.migrate(path, 6)] == ["views"]
+    assert [one.name for one in migrations.migrate(path, 6)] == ["views", "global_log"]
 
 
 def test_a_migration_that_fails_leaves_nothing_of_itself(tmp_path: Path) -> None:
@@ -340,11 +341,11 @@ def test_a_migration_that_fails_leaves_nothing_of_itself(tmp_path: Path) -> None
     path = tmp_path / "log.sqlite"
     migrations.migrate(path, 5)
     known = migrations.known_migrations()
-    bad = migrations.Migration(3, "bad", "CREATE TABLE half (x); INSERT INTO nowhere VALUES (1);")
+    bad = migrations.Migration(4, "bad", "CREATE TABLE half (x); INSERT INTO nowhere VALUES (1);")
     writer = connection.open_writer(path)
-    with pytest.raises(StorageUnavailable, match=r"migration 3 \(bad\)"):
+    with pytest.raises(StorageUnavailable, match=r"migration 4 \(bad\)"):
         migrations.apply(writer, path, 6, [*known, bad])
-    assert migrations.schema_version(writer, path) == 2
+    assert migrations.schema_version(writer, path) == 3
     writer.close()
     assert "half" not in tables(path)
 
@@ -358,7 +359,7 @@ async def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     writer.close()
     before = path.read_bytes()
     for attempt in (migrations.status, lambda path: migrations.migrate(path, 6)):
-        with pytest.raises(NewerSchema, match=r"schema 99.*knows up to 2\. Upgrade"):
+        with pytest.raises(NewerSchema, match=r"schema 99.*knows up to 3\. Upgrade"):
             attempt(path)
     with pytest.raises(NewerSchema):
         async with opened("sqlite", tmp_path):

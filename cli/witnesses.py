@@ -1,0 +1,55 @@
+"""The witnesses that a server asks to cosign its log, and the policy that it publishes (PROOF P5.5, P6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cli.keys import Keyring
+from cli.problems import failure
+from evidence.canonical import FormatError
+from evidence.note import Verifier
+from evidence.policy import POLICY_BYTES_MAX, format_policy, parse_policy
+
+
+@dataclass(frozen=True, slots=True)
+class Witnesses:
+    """What the operator's witness file says: its lines as they are, and where each witness is asked."""
+
+    text: str = "quorum none\n"
+    keys: list[tuple[Verifier, str]] = field(default_factory=list[tuple[Verifier, str]])
+    """Verifier key and URL of each."""
+
+
+def load_witnesses(path: Path | None, keyring: Keyring) -> Witnesses:
+    """Read the file that `CROWNEST_WITNESSES` names: lines `witness <name> <key> <url>`, `group`, `quorum`.
+
+    It is the lower half of a policy file (C2SP tlog-policy), so that an auditor can read it too.
+    """
+    if path is None:
+        return Witnesses()
+    advice = "CROWNEST_WITNESSES names a file of lines 'witness <name> <key> <url>' and one 'quorum <name>'."
+    try:
+        text = path.read_text(encoding="utf-8")
+        if len(text) > POLICY_BYTES_MAX:
+            raise failure(f"{path} is larger than a witness file can be.", advice)
+        policy = parse_policy(server_policy(keyring, Witnesses(text)))
+    except (OSError, UnicodeDecodeError) as error:
+        raise failure(f"{path} cannot be read: {error}.", advice) from error
+    except FormatError as error:
+        raise failure(f"{path} is no witness file: {error}.", advice) from error
+    urls = {words[1]: words[3] for line in text.splitlines() if len(words := line.split()) == 4}
+    missing = policy.witnesses.keys() - urls.keys()
+    if missing:
+        raise failure(f"{path}: no address stands behind the key of {', '.join(sorted(missing))}.", advice)
+    return Witnesses(text, [(key, urls[name]) for name, key in policy.witnesses.items()])
+
+
+def server_policy(keyring: Keyring, witnesses: Witnesses) -> bytes:
+    """The policy file of this server as it stands: its keys, the retired ones, its witnesses (P6)."""
+    own = format_policy(
+        keyring.current.verifier_key,
+        attestation_vkeys=[keyring.attestation.verifier_key],
+        retired=keyring.retired,
+    )
+    return own.removesuffix(b"quorum none\n") + witnesses.text.encode()

@@ -1,0 +1,119 @@
+"""Rotation of the log's signing key: one key hands over to the next in full view (PROOF P6).
+
+The new key is made and kept, then named in the global log and in the organisation's stream by one append,
+then both keys sign a checkpoint that covers it, then the old one is retired at that size. Crash windows:
+
+- made, not named: nobody knows it; the next start discards it;
+- named, not retired: the next start goes on from the checkpoint that both sign.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from eventstore.log import Append, EventLog, NewEvent
+from eventstore.sequencer import Sequencer
+from evidence.logentry import KeyChange
+from evidence.note import Ed25519Signer, Verifier
+from runs.access import Principal
+
+
+class Keys(Protocol):
+    """The keys as `cli.keys` holds them on disk."""
+
+    @property
+    def current(self) -> Ed25519Signer:
+        """The key that signs now."""
+        ...
+
+    @property
+    def retired(self) -> Mapping[str, int]:
+        """Verifier keys of earlier ones, and the log size until which each counts."""
+        ...
+
+    def pending(self) -> Ed25519Signer | None:
+        """A new key that was made and not yet put in force."""
+        ...
+
+    def prepare(self) -> Ed25519Signer:
+        """Make a new key, durably."""
+        ...
+
+    def discard(self) -> None:
+        """Forget a new key that nothing names."""
+        ...
+
+    def hand_over(self, new: Ed25519Signer) -> None:
+        """Let the new key sign, and the old one beside it in the global log."""
+        ...
+
+    def finish(self, until_size: int) -> None:
+        """Retire the old key at this size of the log and destroy its private half."""
+        ...
+
+
+class SigningKeyService:
+    """Lists and rotates the keys of this server's log."""
+
+    def __init__(self, log: EventLog, keys: Keys, sequencer: Sequencer, changes: Sequence[KeyChange]) -> None:
+        self._log, self._keys, self._sequencer = log, keys, sequencer
+        self._from = {str(change.key): change.from_size for change in changes}
+        self._one_at_a_time = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"SigningKeyService({self._keys!r})"
+
+    async def recover(self) -> None:
+        """Finish, or forget, a rotation that a crash interrupted; before anything else is signed."""
+        pending = self._keys.pending()
+        if pending is None:
+            return
+        if pending.verifier_key in self._from:
+            await self._hand_over(pending)
+        else:
+            self._keys.discard()
+
+    def listed(self, who: Principal) -> list[dict[str, Any]]:
+        """Every key, newest first; sizes are those of the global log at which a key begins and ends."""
+        who.require("audit:read")
+        shown = [self._shown(self._keys.current.verifier_key)]
+        return shown + [self._shown(key) for key in reversed(list(self._keys.retired))]
+
+    async def rotate(self, who: Principal) -> dict[str, Any]:
+        """Put a new key in force; answers it as `listed` shows it."""
+        who.require("signing_key:rotate")
+        async with self._one_at_a_time:
+            old = self._keys.current.verifier_key
+            new = await asyncio.to_thread(self._keys.prepare)
+            fields = {
+                "actor": who.key_id,
+                "keyId": _key_id(old),
+                "newKeyId": _key_id(new.verifier_key),
+            }
+            event = NewEvent("signing_key_rotated", fields)
+            done = await self._log.append(Append(who.org_id, None, [event], key_change=new.verifier_key))
+            assert done.log_size is not None, "a change of key is an entry of the log"
+            self._from[new.verifier_key] = done.log_size
+            await self._hand_over(new)
+            return self._shown(new.verifier_key)
+
+    async def _hand_over(self, new: Ed25519Signer) -> None:
+        self._keys.hand_over(new)
+        await self._sequencer.publish(again=True)
+        await asyncio.to_thread(self._keys.finish, self._sequencer.published.size)
+
+    def _shown(self, verifier_key: str) -> dict[str, Any]:
+        until = self._keys.retired.get(verifier_key)
+        shown = {
+            "keyId": _key_id(verifier_key),
+            "verifierKey": verifier_key,
+            "status": "active" if until is None else "retired",
+            "from": self._from.get(verifier_key, 0),
+        }
+        return shown if until is None else {**shown, "until": until}
+
+
+def _key_id(verifier_key: str) -> str:
+    return Verifier.parse(verifier_key).key_id.hex()
