@@ -51,6 +51,13 @@ class CreateTransferBody(Body):
     size_bytes: SizeBytes
 
 
+class RedactionBody(Body):
+    """POST …/redactions."""
+
+    targets: list[Annotated[int, Field(ge=1, lt=2**53)]]
+    reason: str
+
+
 class FinalizeBody(Body):
     """POST …/archive/finalize."""
 

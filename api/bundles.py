@@ -14,6 +14,7 @@ from evidence.bundle import BundleWriter, EntryChain
 from evidence.canonical import decode
 from evidence.checkpoint import parse_checkpoint
 from evidence.record import genesis
+from evidence.tlog import TlogProof
 from runs.refusal import Refusal, not_found
 
 COPY_BYTES = 1024 * 1024
@@ -33,11 +34,12 @@ async def write_bundle_file(
         raise not_found("Stream", stream)
     size = _size_of(note)
     evidence = await _sealed_evidence(services, stream, size)
+    tlog_proof = await services.sequencer.inclusion(stream, size)
     contents = await _artifacts(services, evidence) if artifacts and evidence is not None else []
     path = services.temporary_dir / f"bundle-{secrets.token_hex(8)}.zip"
     try:
         with path.open("xb", buffering=COPY_BYTES) as out:
-            await _write(services, _Parts(head, note, size, evidence, without, contents), out)
+            await _write(services, _Parts(head, note, size, evidence, tlog_proof, without, contents), out)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -52,6 +54,7 @@ class _Parts:
     checkpoint: bytes
     size: int
     evidence: bytes | None
+    tlog_proof: TlogProof | None
     without: frozenset[str]
     artifacts: Sequence[tuple[str, Path]]
 
@@ -63,6 +66,8 @@ async def _write(services: Services, parts: _Parts, out: BinaryIO) -> None:
     async for event in services.store.entries(head.stream, up_to_seq=parts.size):
         writer.event(chain.add(event, withhold=event.type in parts.without))
         _within_limit(services, out)
+    if parts.tlog_proof is not None:
+        writer.tlog_proof(parts.tlog_proof.to_bytes())
     for artifact_id, path in parts.artifacts:
         writer.artifact(artifact_id, _chunks(path))
         _within_limit(services, out)

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from api.bodies import CreateRunBody, CreateTransferBody, FinalizeBody, read_json
+from api.bodies import CreateRunBody, CreateTransferBody, FinalizeBody, RedactionBody, read_json
 from api.queries import json_response, page_response, view_query
 from api.services import idempotent_request, principal_of, services_of
 from eventstore.log import Answer
@@ -124,6 +124,16 @@ async def finalize_upload(request: Request, run_id: str) -> Response:
     answer = await services.uploads.finalize(
         who, run_id, body.upload_id, sha256=body.sha256, size_bytes=body.size_bytes, idempotent=idempotent
     )
+    return answered(answer)
+
+
+@router.post("/{run_id}/redactions")
+async def redact(request: Request, run_id: str) -> Response:
+    """201 `{redaction}` once the payloads of these output events are erased everywhere (PROOF P7)."""
+    services, who = services_of(request), await principal_of(request)
+    body = await read_json(request, RedactionBody, services.limits.json_body_bytes_max)
+    idempotent = idempotent_request(request, who, encode(body.model_dump()))
+    answer = await services.redactions.redact(who, run_id, body.targets, body.reason, idempotent)
     return answered(answer)
 
 

@@ -17,6 +17,7 @@ from runs.access import Principal
 from runs.dispatch import Store
 from runs.idempotency import IdempotentRequest, identify
 from runs.organization import authenticate
+from runs.redactions import RedactionService
 from runs.refusal import Refusal
 from runs.resources import ResourceService
 from runs.service import RunService
@@ -33,6 +34,7 @@ class Services:
     store: Store
     runs: RunService
     uploads: UploadService
+    redactions: RedactionService
     resources: ResourceService
     blob_path: Callable[[str], Path]
     temporary_dir: Path

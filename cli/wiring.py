@@ -29,6 +29,7 @@ from runner.local import LocalRunner
 from runs.dispatch import Dispatcher
 from runs.organization import FirstStart, first_start
 from runs.reap import Reaper
+from runs.redactions import RedactionService
 from runs.resources import ResourceService
 from runs.service import RunService
 from runs.signing_keys import SigningKeyService
@@ -152,6 +153,7 @@ def _services(
         store=store,
         runs=runs,
         uploads=UploadService(runs, blobs.writer),
+        redactions=RedactionService(runs),
         resources=ResourceService(store, runner.destroy_sandbox),
         blob_path=blobs.path,
         temporary_dir=temporary_dir,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO, Self, cast
 from uuid import uuid4
@@ -221,6 +221,35 @@ class CrownestClient:
     def checkpoint(self, run_id: str) -> str:
         """GET …/proof/checkpoint: the signed note at the present size (PROOF P4.3)."""
         return self._transport.text(_path(RUNS, run_id, "proof/checkpoint"))
+
+    def proof_events(self, run_id: str, *, after_seq: int, limit: int) -> bytes:
+        """GET …/proof/events: a window of events and its range proof, unchecked (PROOF P3.4)."""
+        params = {"afterSeq": after_seq, "limit": limit}
+        return self._transport.document(_path(RUNS, run_id, "proof/events"), params)
+
+    def proof_consistency(self, run_id: str, size: int) -> bytes:
+        """GET …/proof/consistency from `size` events to the present, unchecked (PROOF P3.2)."""
+        return self._transport.document(_path(RUNS, run_id, "proof/consistency"), {"from": size})
+
+    def redact(
+        self, run_id: str, targets: Sequence[int], reason: str, *, idempotency_key: str | None = None
+    ) -> JsonObject:
+        """POST …/redactions: erase the payloads of these output events (PROOF P7)."""
+        answer = self._transport.json(
+            "POST",
+            _path(RUNS, run_id, "redactions"),
+            body={"targets": list(targets), "reason": reason},
+            headers=_idempotency(idempotency_key),
+        )
+        return _unwrap(answer, "redaction")
+
+    def signing_keys(self) -> list[JsonObject]:
+        """GET /v1/signing-keys: the log's keys, newest first (PROOF P6)."""
+        return _objects(self._transport.json("GET", "/v1/signing-keys"))
+
+    def rotate_signing_key(self) -> JsonObject:
+        """POST /v1/signing-keys/rotate: a new key, vouched for by the old one (PROOF P6)."""
+        return _unwrap(self._transport.json("POST", "/v1/signing-keys/rotate"), "signingKey")
 
     def policy(self) -> str:
         """GET /v1/proof/policy: whose signatures the proofs carry (PROOF P6). No credential needed."""

@@ -41,6 +41,7 @@ class BodyLimits:
 
     json_bytes_max: int = 64 * 1024 * 1024
     text_bytes_max: int = 1024 * 1024
+    proof_bytes_max: int = 16 * 1024 * 1024
     error_bytes_max: int = 64 * 1024
     event_bytes_max: int = 4 * 1024 * 1024
     download_bytes_max: int = 16 * 1024 * 1024 * 1024
@@ -94,8 +95,14 @@ class Transport:
 
     def text(self, path: str) -> str:
         """GET a text document."""
-        with self.exchange("GET", path, headers={"accept": "text/plain"}) as response:
-            return _read(response, self.limits.text_bytes_max).decode("utf-8", "replace")
+        return self.document(path, bytes_max=self.limits.text_bytes_max).decode("utf-8", "replace")
+
+    def document(
+        self, path: str, params: Mapping[str, str | int] | None = None, *, bytes_max: int | None = None
+    ) -> bytes:
+        """GET a text document as the bytes that it has."""
+        with self.exchange("GET", path, params=params, headers={"accept": "text/plain"}) as response:
+            return _read(response, bytes_max or self.limits.proof_bytes_max)
 
     @contextmanager
     def exchange(

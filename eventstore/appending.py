@@ -166,12 +166,11 @@ class Appender:
         if claim and (earlier := answered_before(tx.claimed(claim.key), claim.fingerprint, now_ms)):
             return replace(earlier, replayed=True)
         check_targets(request)
-        if tx.head(request.stream) is None:
-            raise UnknownStream(f"{request.stream}: no such stream")
+        append = Append(request.stream, request.expected_head, [], claim=claim)
+        _admit(append, tx.head(request.stream))
         rows = erased(request, tx.events_at(request.stream, request.targets))
         tx.erase(request.stream, rows)
-        append = Append(request.stream, None, [redaction_event(request, rows)], claim=claim)
-        return self.append(tx, append)
+        return self.append(tx, replace(append, events=[redaction_event(request, rows)]))
 
     def checkpoint(self, tx: Transaction, stream: str) -> bytes | None:
         """The signed checkpoint at the stream's present size, made now unless it is kept (P4.3)."""

@@ -128,6 +128,7 @@ class Redaction:
     reason: str
     actor: str
     claim: Claim | None = None
+    expected_head: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,11 @@ from eventstore.log import NewEvent, Redaction, RedactionRefused, StoredEvent
 from evidence.fold import OUTPUT_TYPES
 from evidence.record import commitment
 
+
+class AlreadyRedacted(RedactionRefused):
+    """One of these events is erased already: ask again without it."""
+
+
 TARGETS_MAX = 4000
 """Events of one redaction: it names each with its commitment and must fit into one event itself."""
 
@@ -43,5 +48,5 @@ def _erase(stream: str, seq: int, row: StoredEvent | None) -> StoredEvent:
     if row.type not in OUTPUT_TYPES:
         raise RedactionRefused(f"event {seq} is {row.type}: only stdout and stderr events can be redacted")
     if row.payload is None or row.salt is None:
-        raise RedactionRefused(f"event {seq} is redacted already: leave it out")
+        raise AlreadyRedacted(f"event {seq} is redacted already: leave it out")
     return replace(row, payload=None, salt=None, commitment=commitment(row.salt, row.payload))

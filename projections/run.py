@@ -40,6 +40,8 @@ def project_run_event(views: ViewWriter, fold: RunFold, event: Mapping[str, Any]
     elif kind == "cleanup" or (kind == "status" and event["status"] in {"starting", "extracting", "running"}):
         merge_run_sandbox(views, fold.run_view(), event, reused="sandboxId" in fold.request)
     elif kind == "seal":
+        # What is counted here, and what was counted before the output was redacted (P7).
+        fold.stdout_bytes, fold.stderr_bytes = event["stdoutBytes"], event["stderrBytes"]
         _put_evidence(views, fold, event)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -10,6 +10,7 @@ from evidence.canonical import encode
 from runs.ids import is_id
 from runs.limits import RunLimits
 from runs.refusal import Refusal
+from runs.screening import screen
 
 GLOB_CHARACTERS = "*?["
 Artifacts = Sequence[Mapping[str, str]]
@@ -72,6 +73,7 @@ def check_request(request: RunRequest, limits: RunLimits) -> None:
     check_metadata("metadata", request.metadata, limits)
     check_metadata("sourceMetadata", request.source_metadata, limits)
     check_artifacts(request.artifacts, limits)
+    screen(_kept_for_ever(request))
     if request.sandbox_id is not None and not is_id(request.sandbox_id, "sbx"):
         message = "sandboxId must be the id of a sandbox, such as sbx_abc. Leave it out for a fresh one."
         raise Refusal("invalid_request", message, {"field": "sandboxId"})
@@ -84,6 +86,13 @@ def check_request(request: RunRequest, limits: RunLimits) -> None:
             "Shorten the command or the artifact paths.",
             {"field": "body"},
         )
+
+
+def _kept_for_ever(request: RunRequest) -> Iterator[tuple[str, str]]:
+    yield "command", request.command
+    for name, metadata in (("metadata", request.metadata), ("sourceMetadata", request.source_metadata)):
+        for key, value in metadata.items():
+            yield f"{name}.{key}", value
 
 
 def check_metadata(name: str, metadata: Mapping[str, str], limits: RunLimits) -> None:
