@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-ROOMS := evidence eventstore projections runs runner api cli client
+ROOMS := evidence eventstore projections runs runner api cli client witness
 
 .PHONY: help setup setup-dev demo test check sdists bench crash docs format clean
 help: ## list the targets

@@ -60,7 +60,7 @@ class Transport:
         limits: BodyLimits | None = None,
     ) -> None:
         """`trust_env` lets proxy variables and SSL_CERT_FILE apply; the caller decides (DESIGN §1)."""
-        self.api_url = _checked_api_url(api_url)
+        self.api_url = checked_api_url(api_url)
         self.limits = limits or BodyLimits()
         self._timeouts = timeouts or Timeouts()
         self._trust_env = trust_env
@@ -127,7 +127,7 @@ class Transport:
             read_s, connect=self._timeouts.connect_s, read=read_s, write=self._timeouts.write_s
         )
         with (
-            _translated(_origin(url)),
+            translated(origin_of(url)),
             self._client_for(url).stream(
                 method,
                 url,
@@ -166,7 +166,7 @@ class Transport:
 
     def is_own_origin(self, url: httpx2.URL) -> bool:
         """Whether scheme, host and port are the API's (default ports normalised)."""
-        return _origin(url) == _origin(httpx2.URL(self.api_url))
+        return origin_of(url) == origin_of(httpx2.URL(self.api_url))
 
     def _own_headers(self, url: httpx2.URL) -> dict[str, str]:
         if not self.is_own_origin(url):
@@ -274,7 +274,8 @@ def _seconds(value: str | None) -> float | None:
 
 
 @contextmanager
-def _translated(origin: str) -> Generator[None]:
+def translated(origin: str) -> Generator[None]:
+    """Whatever the HTTP library raises in the block becomes a `ClientError`."""
     try:
         yield
     except httpx2.SSEError as exc:
@@ -303,14 +304,16 @@ def _failure_kind(error: Exception) -> FailureKind:
     return "dropped" if isinstance(error, httpx2.NetworkError | httpx2.RemoteProtocolError) else "other"
 
 
-def _origin(url: httpx2.URL) -> str:
+def origin_of(url: httpx2.URL) -> str:
+    """Scheme, host and port; the port only when it is not the scheme's own."""
     port = url.port or DEFAULT_PORTS.get(url.scheme)
     shown = "" if port == DEFAULT_PORTS.get(url.scheme) else f":{port}"
     host = f"[{url.host}]" if ":" in url.host else url.host
     return f"{url.scheme}://{host}{shown}"
 
 
-def _checked_api_url(api_url: str) -> str:
+def checked_api_url(api_url: str) -> str:
+    """The address without spaces and slashes around it. Raises `ClientError` when it is none."""
     trimmed = api_url.strip().rstrip("/")
     try:
         url = httpx2.URL(trimmed)

@@ -19,7 +19,8 @@ from evidence.verdict import VerificationError
 HEADER = "c2sp.org/tlog-proof@v1"
 PATH_HASHES_MAX = 64
 
-_TIMESTAMP_BYTES = 8
+TIMESTAMP_BYTES = 8
+"""A cosignature is the unix second, big endian, before 64 bytes of signature."""
 _TIMESTAMP_MAX = 253_402_300_799
 """The last second that ISO 8601 can write with four digits of year."""
 
@@ -71,6 +72,13 @@ def cosign(text: str, timestamp_s: int) -> bytes:
     return f"cosignature/v1\ntime {timestamp_s}\n{text}".encode()
 
 
+def cosigned_at(text: str, line: SignatureLine, key: Verifier) -> int | None:
+    """The unix second that a witness signed together with the text; None when the signature does not fit."""
+    timestamp = int.from_bytes(line.signature[:TIMESTAMP_BYTES], "big")
+    is_valid = key.is_valid(cosign(text, timestamp), line.signature[TIMESTAMP_BYTES:])
+    return timestamp if is_valid and timestamp <= _TIMESTAMP_MAX else None
+
+
 def open_log_checkpoint(note: bytes, policy: Policy) -> LogCheckpoint:
     """Check the signatures of a checkpoint of the global log.
 
@@ -92,7 +100,10 @@ def open_log_checkpoint(note: bytes, policy: Policy) -> LogCheckpoint:
             continue
         if name in cosigned:
             raise VerificationError("E_WITNESS_SIG", f"Witness {name} cosigned twice.")
-        cosigned[name] = _cosigned_at(opened.text, line, policy.witnesses[name], name)
+        at = cosigned_at(opened.text, line, policy.witnesses[name])
+        if at is None:
+            raise VerificationError("E_WITNESS_SIG", f"The cosignature of {name} does not fit.")
+        cosigned[name] = at
     return LogCheckpoint(checkpoint, opened.verified, cosigned, unknown)
 
 
@@ -144,11 +155,3 @@ def _quorum_time(policy: Policy, cosigned: list[tuple[int, str]]) -> int | None:
         if policy.quorum is not None and policy.is_quorum(names):
             return at
     return None
-
-
-def _cosigned_at(text: str, line: SignatureLine, key: Verifier, name: str) -> int:
-    timestamp = int.from_bytes(line.signature[:_TIMESTAMP_BYTES], "big")
-    is_valid = key.is_valid(cosign(text, timestamp), line.signature[_TIMESTAMP_BYTES:])
-    if timestamp > _TIMESTAMP_MAX or not is_valid:
-        raise VerificationError("E_WITNESS_SIG", f"The cosignature of {name} does not fit.")
-    return timestamp
