@@ -7,7 +7,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from api.services import Services
 from cli.execution import Execution, TemplateNames
 from cli.keys import Keyring, load_or_make_keyring
 from cli.settings import Settings
-from cli.witnesses import load_witnesses, server_policy
+from cli.witnesses import Panel, load_witnesses, server_policy
 from eventstore.blobs import BlobStore
 from eventstore.high_water import HighWater
 from eventstore.sequencer import Published, Sequencer
@@ -76,9 +76,7 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
             published = Published()
             store = await _open_log(settings, keyring, published)
             stack.push_async_callback(store.aclose)
-            sequencer = _sequencer(settings, keyring, store, published)
-            keys = SigningKeyService(store, keyring, sequencer, await sequencer.start())
-            await keys.recover()
+            proof = await _open_proof(stack, settings, keyring, store, published)
             first = await first_start(store, plan=settings.plan_default)
             dispatcher = Dispatcher(store, Execution(store, blobs, runner), settings.runs, now_ms)
             stack.push_async_callback(dispatcher.close)
@@ -89,13 +87,12 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
                 settings=settings,
                 keyring=keyring,
                 store=store,
-                sequencer=sequencer,
-                keys=keys,
+                proof=proof,
                 blobs=blobs,
                 runner=runner,
                 dispatcher=dispatcher,
             )
-            for forever in (reaper.run_forever, sequencer.run_forever):
+            for forever in (reaper.run_forever, proof.sequencer.run_forever):
                 background = asyncio.create_task(forever(), name=forever.__qualname__)
                 stack.push_async_callback(_stop, background)
             yield Server(create_app(services), keyring, runner, services, first, recovered)
@@ -123,28 +120,42 @@ async def _open_log(settings: Settings, keyring: Keyring, anchor: Published) -> 
     )
 
 
-def _sequencer(settings: Settings, keyring: Keyring, store: SqliteLog, published: Published) -> Sequencer:
-    return Sequencer(
+@dataclass(frozen=True, slots=True)
+class _Proof:
+    """What stands behind the proofs: the publisher of the global log, its keys, the policy of this server."""
+
+    sequencer: Sequencer
+    keys: SigningKeyService
+    policy: Callable[[], bytes]
+
+
+async def _open_proof(
+    stack: contextlib.AsyncExitStack, settings: Settings, keyring: Keyring, store: SqliteLog,
+    published: Published,
+) -> _Proof:  # fmt: skip
+    """Check the global log against what was signed, and finish a rotation of keys that was interrupted."""
+    witnesses = load_witnesses(settings.witnesses, keyring)
+    panel = Panel(witnesses)
+    stack.push_async_callback(panel.aclose)
+    sequencer = Sequencer(
         store.global_log,
         published,
         HighWater(keyring.high_water_path, keyring.origin),
         keyring.log_signers,
-        cosign=_cosign_none,
+        cosign=panel.cosign,
         clock_ms=now_ms,
         limits=settings.sequencer,
     )
-
-
-async def _cosign_none(_note: bytes, _consistency: object) -> str:
-    return ""
+    keys = SigningKeyService(store, keyring, sequencer, await sequencer.start())
+    await keys.recover()
+    return _Proof(sequencer, keys, lambda: server_policy(keyring, witnesses))
 
 
 def _services(
     *,
     settings: Settings, keyring: Keyring, store: SqliteLog, blobs: BlobStore, runner: LocalRunner,
-    dispatcher: Dispatcher, sequencer: Sequencer, keys: SigningKeyService,
+    dispatcher: Dispatcher, proof: _Proof,
 ) -> Services:  # fmt: skip
-    witnesses = load_witnesses(settings.witnesses, keyring)
     runs = RunService(store, dispatcher, TemplateNames(runner.templates), settings.runs, now_ms)
     temporary_dir = settings.data_dir / "tmp"
     shutil.rmtree(temporary_dir, ignore_errors=True)  # bundles that a crash left half-written
@@ -157,11 +168,11 @@ def _services(
         resources=ResourceService(store, runner.destroy_sandbox),
         blob_path=blobs.path,
         temporary_dir=temporary_dir,
-        sequencer=sequencer,
+        sequencer=proof.sequencer,
         global_log=store.global_log,
-        keys=keys,
+        keys=proof.keys,
         attestation_signer=keyring.attestation,
-        policy=lambda: server_policy(keyring, witnesses),
+        policy=proof.policy,
         origin=keyring.origin,
         limits=settings.api,
         closing=asyncio.Event(),

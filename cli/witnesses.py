@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cli.keys import Keyring
 from cli.problems import failure
+from client.errors import ClientError
+from client.witness import WitnessClient, WitnessLimits
+from eventstore.sequencer import Consistency
 from evidence.canonical import FormatError
 from evidence.note import Verifier
 from evidence.policy import POLICY_BYTES_MAX, format_policy, parse_policy
+
+_logger = logging.getLogger(__name__)
+
+LIMITS = WitnessLimits(connect_s=1.0, read_s=1.5, whole_s=1.5)
+"""A checkpoint does not wait longer for a witness: bundles wait for the checkpoint (P5.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,41 @@ def load_witnesses(path: Path | None, keyring: Keyring) -> Witnesses:
     if missing:
         raise failure(f"{path}: no address stands behind the key of {', '.join(sorted(missing))}.", advice)
     return Witnesses(text, [(key, urls[name]) for name, key in policy.witnesses.items()])
+
+
+class Panel:
+    """All witnesses of a server, asked at once for each checkpoint; one that fails holds up nobody long.
+
+    What a checkpoint lacks, the next one brings: a cosignature covers everything before it.
+    """
+
+    def __init__(self, witnesses: Witnesses) -> None:
+        self._clients = [WitnessClient(url, key, limits=LIMITS) for key, url in witnesses.keys]
+        self._complaints: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"Panel(witnesses={len(self._clients)}, failing={len(self._complaints)})"
+
+    async def cosign(self, note: bytes, consistency: Consistency) -> str:
+        """The signature lines of those that answered in time."""
+        return "".join(await asyncio.gather(*(self._ask(one, note, consistency) for one in self._clients)))
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for client in self._clients:
+            await client.close()
+
+    async def _ask(self, client: WitnessClient, note: bytes, consistency: Consistency) -> str:
+        name = client.key.name
+        try:
+            line = await client.cosign(note, consistency)
+        except ClientError as error:
+            if self._complaints.get(name) != error.message:  # said once, not every second
+                _logger.warning("%s", error.message)
+            self._complaints[name] = error.message
+            return ""
+        self._complaints.pop(name, None)
+        return line
 
 
 def server_policy(keyring: Keyring, witnesses: Witnesses) -> bytes:
