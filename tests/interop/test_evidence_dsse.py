@@ -83,7 +83,7 @@ def test_we_accept_what_securesystemslib_signed_in_our_spelling(name: str) -> No
 
 
 def test_we_refuse_spellings_that_securesystemslib_accepts() -> None:
-    """Spaces, another key order, a field more, a second signature: sound to DSSE, two spellings to us (P9.3)."""
+    """Spaces, another key order, a field or a signature more: sound to DSSE, two spellings to us (P9.3)."""
     name = ATTESTATIONS[0]
     made = signed_by_them(parse_envelope(MEMBERS[name]).payload).to_dict()
     (only,) = made["signatures"]
