@@ -25,6 +25,7 @@ TEST_RESULT_TYPE = "https://in-toto.io/attestation/test-result/v0.1"
 PROVENANCE_TYPE = "https://slsa.dev/provenance/v1"
 RUN_EVIDENCE_TYPE = "https://crownest.dev/attestation/run-evidence/v1"
 BUILD_TYPE = "https://crownest.dev/build-type/workspace-run/v1"
+"""Both of ours are described in docs/spec."""
 PASSED, WARNED, FAILED = "PASSED", "WARNED", "FAILED"
 
 CONTENT_BYTES_MAX = 1023
@@ -178,7 +179,7 @@ def _provenance(facts: _Facts) -> Statement | None:
 
 
 def _run_evidence(facts: _Facts) -> Statement:
-    """Our own predicate over evidence.json: docs/spec/run-evidence-v1.md."""
+    """Our own predicate over evidence.json."""
     evidence, seal, head = facts.evidence, facts.seal, facts.checkpoint
     archive = evidence.get("archive")
     artifacts = [

@@ -1,8 +1,11 @@
 """What a sealed run attests, statement by statement, in every way that it can end (PROOF P11)."""
 
+import json
+import re
 from base64 import b64decode, b64encode
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -377,3 +380,34 @@ def test_a_statement_that_no_bundle_could_hold_is_not_signed() -> None:
     artifact = {"id": "art_1", "path": path, "sha256": REPORT, "sizeBytes": 1}
     with pytest.raises(ValueError, match="at most"):
         attest(with_evidence(artifacts=[artifact]), ATTESTATION_KEY)
+
+
+# ---- what the specification says ----------------------------------------------------------------
+
+SPEC = Path(__file__).resolve().parents[2] / "docs" / "spec"
+
+
+def told_in(page: str) -> tuple[set[str], dict[str, Any]]:
+    """The fields in the first column of a page's tables, and its example."""
+    text = (SPEC / page).read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    example = json.loads(text.split("```json")[1].split("```")[0])
+    return {field for first in rows for field in re.findall(r"`([^`]+)`", first)}, example
+
+
+def test_the_page_of_our_predicate_is_true() -> None:
+    """Its example is the example's statement, and its table has the predicate's fields."""
+    fields, shown = told_in("run-evidence-v1.md")
+    statement = said(replace(EXAMPLE, log_index=7), RUN_EVIDENCE)
+    assert shown == statement
+    predicate = statement["predicate"]
+    inside_head = {f"head.{field}" for field in predicate["head"]}
+    assert fields == (predicate.keys() - {"head"}) | inside_head
+
+
+def test_the_page_of_our_build_type_is_true() -> None:
+    """Its example is the example's build definition, and its tables have all parameters."""
+    fields, shown = told_in("workspace-run-v1.md")
+    definition = said(EXAMPLE, PROVENANCE)["predicate"]["buildDefinition"]
+    assert shown == definition
+    assert fields == definition["externalParameters"].keys() | definition["internalParameters"].keys()
