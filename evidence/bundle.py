@@ -7,11 +7,12 @@ The server writes a bundle as a stream (`BundleWriter`); the verifier reads it a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO, Protocol
 
 from evidence.canonical import FormatError
 from evidence.container import Container, ContainerWriter
+from evidence.dsse import ENVELOPE_BYTES_MAX
 from evidence.note import NOTE_BYTES_MAX
 from evidence.record import commitment, encode_base64, format_time, genesis, leaf_hash, record_bytes
 
@@ -21,6 +22,11 @@ CHECKPOINT = "run.checkpoint"
 ANCHOR = "anchor.note"
 TLOG_PROOF = "run.tlog-proof"
 ARTIFACTS = "artifacts/"
+TEST_RESULT = "attestations/test-result.dsse.json"
+PROVENANCE = "attestations/provenance.dsse.json"
+RUN_EVIDENCE = "attestations/run-evidence.dsse.json"
+ATTESTATIONS = (TEST_RESULT, PROVENANCE, RUN_EVIDENCE)
+"""In the order in which they are written."""
 
 EVIDENCE_BYTES_MAX = 4 * 1024 * 1024
 TLOG_PROOF_BYTES_MAX = NOTE_BYTES_MAX + 4096
@@ -32,6 +38,7 @@ RECORD_LINES = 8
 
 _ARTIFACT = re.compile(r"artifacts/([A-Za-z0-9][A-Za-z0-9_-]{0,127})", re.ASCII)
 _REQUIRED = (EVENTS, CHECKPOINT, ANCHOR)
+_OPTIONAL = (EVIDENCE, TLOG_PROOF, *ATTESTATIONS)
 
 Entry = tuple[list[bytes], bytes]
 """One event of `events.log`: its eight record lines, each with its LF, and the ninth line with its LF."""
@@ -119,7 +126,8 @@ class BundleWriter:
     """Writes a bundle into a seekable file, member after member, holding no member in memory.
 
     Call `events` once with the entries in order, or `event` for each; then `artifact` as often as
-    wanted; then `close`. The same inputs give the same bytes.
+    wanted, and `tlog_proof` and `attestations` where there are any; then `close`. The same inputs give
+    the same bytes.
     """
 
     def __init__(self, out: BinaryIO, *, checkpoint: bytes, anchor: bytes, evidence: bytes | None) -> None:
@@ -148,6 +156,18 @@ class BundleWriter:
         self._end_events()
         self._zip.add(TLOG_PROOF, proof)
 
+    def attestations(self, envelopes: Mapping[str, bytes]) -> None:
+        """Add the signed statements of `evidence.attestation.attest`; no event can follow.
+
+        Raises ValueError for one that no bundle has.
+        """
+        self._end_events()
+        if not envelopes.keys() <= set(ATTESTATIONS):
+            raise ValueError(f"attestations of a bundle are {', '.join(ATTESTATIONS)}")
+        for name in ATTESTATIONS:
+            if name in envelopes:
+                self._zip.add(name, envelopes[name])
+
     def close(self) -> None:
         """Finish the zip; the file itself stays open."""
         self._end_events()
@@ -168,6 +188,7 @@ def write_bundle(
     anchor: bytes,
     evidence: bytes | None = None,
     without: frozenset[str] = frozenset(),
+    attestations: Mapping[str, bytes] | None = None,
     artifacts: Iterable[tuple[str, Iterable[bytes]]] = (),
 ) -> None:
     """Write a whole bundle from rows that are at hand; types in `without` keep their payloads back (P8)."""
@@ -175,6 +196,7 @@ def write_bundle(
     chain = EntryChain(stream, genesis(stream, anchor))
     for row in rows:
         writer.event(chain.add(row, withhold=row.type in without))
+    writer.attestations(attestations or {})
     for artifact_id, chunks in artifacts:
         writer.artifact(artifact_id, chunks)
     writer.close()
@@ -190,7 +212,7 @@ class Bundle:
         self._zip = Container(file)
         names = self._zip.members.keys()
         for name in names:
-            if name not in (*_REQUIRED, EVIDENCE, TLOG_PROOF) and not _ARTIFACT.fullmatch(name):
+            if name not in (*_REQUIRED, *_OPTIONAL) and not _ARTIFACT.fullmatch(name):
                 raise FormatError(f"{name} is no member of a proof bundle that this verifier knows")
         for name in _REQUIRED:
             if name not in names:
@@ -199,6 +221,9 @@ class Bundle:
         self.anchor = self._zip.read(ANCHOR, NOTE_BYTES_MAX)
         self.evidence = self._zip.read(EVIDENCE, EVIDENCE_BYTES_MAX) if EVIDENCE in names else None
         self.tlog_proof = self._zip.read(TLOG_PROOF, TLOG_PROOF_BYTES_MAX) if TLOG_PROOF in names else None
+        self.attestations = {
+            name: self._zip.read(name, ENVELOPE_BYTES_MAX) for name in ATTESTATIONS if name in names
+        }
         self.artifact_ids = [match[1] for name in names if (match := _ARTIFACT.fullmatch(name))]
 
     @property

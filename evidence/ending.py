@@ -1,4 +1,4 @@
-"""Owns the last judgements over a stream: redactions, seal, evidence, output, artifacts (PROOF P9.1).
+"""Owns the last judgements over a stream: redactions, seal, evidence, output, artifacts, attestations (P9.1).
 
 Each function asks one question of what `Contents` remembered and raises `VerificationError` when the
 answer is bad; the caller asks them in the order of P9.1.
@@ -6,19 +6,24 @@ answer is bad; the caller asks them in the order of P9.1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, cast
 
-from evidence.canonical import FormatError, canonical, encode, parse
+from evidence.attestation import SealedRun, statements
+from evidence.canonical import FormatError, canonical, decode, encode, parse
 from evidence.contents import Contents, Stage
+from evidence.dsse import key_id, parse_envelope
 from evidence.fold import EVIDENCE_PROJECTION
+from evidence.note import Verifier
 from evidence.verdict import VerificationError
 
 FIELDS_NAMED_MAX = 8
 """Differing fields that a message names."""
 FIELD_CHARS_MAX = 60
 """Characters of each such name."""
+KEYID_CHARS_MAX = 120
+"""Characters of a key's id that a message shows."""
 
 
 def judge_redactions(contents: Contents, *, allow_withheld: bool) -> None:
@@ -122,6 +127,56 @@ def judge_shown_evidence(shown: bytes, evidence: bytes | None) -> None:
     if not same:
         detail = _differences(canonical(value), cast("dict[str, Any]", parse(evidence)))
         raise VerificationError("E_EVIDENCE_DRIFT", f"The evidence file: {detail}.")
+
+
+def judge_attested_members(names: Iterable[str], run: SealedRun | None) -> dict[str, bytes]:
+    """The statements that this run warrants; is there an attestation of which it warrants none (P11)?
+
+    An open run and an organisation (None) warrant none.
+    """
+    try:
+        expected = {} if run is None else statements(run)
+    except FormatError as error:
+        raise VerificationError("E_FORMAT", f"Nothing can be attested: {error}.") from error
+    for name in names:
+        if name not in expected:
+            raise VerificationError("E_FORMAT", f"{name} is here, but this run warrants no such statement.")
+    return expected
+
+
+def judge_attestation(name: str, expected: bytes, data: bytes | None, keys: Sequence[Verifier]) -> Verifier:
+    """The key that signed it: is it one for attestations, and is the statement the one of this run (P11)?"""
+    if data is None:
+        detail = f"The bundle lacks {name}. If it is of a time before attestations: --allow-unattested."
+        raise VerificationError("E_FORMAT", detail)
+    try:
+        envelope = parse_envelope(data)
+        signer = envelope.signer_among(keys)
+        if signer is None:
+            raise VerificationError("E_DSSE_SIG", f"{name}: {_why_unsigned(envelope.keyid, keys)}")
+        if envelope.payload == expected:
+            return signer
+        found, right = decode(envelope.payload), decode(expected)
+    except FormatError as error:
+        raise VerificationError("E_FORMAT", f"{name}: {error}.") from error
+    if found.get("subject") != right["subject"]:
+        raise VerificationError("E_ATTESTATION_SUBJECT", f"{name}: its subject is another.")
+    told, shown = found.get("predicate"), right["predicate"]
+    if told == shown:
+        told, shown = found, right
+    raise VerificationError("E_ATTESTATION_RESULT", f"{name}: {_differences(encode(told), shown)}.")
+
+
+def _why_unsigned(keyid: str, keys: Sequence[Verifier]) -> str:
+    """What an auditor does about a signature that no key of the policy accounts for."""
+    named = ascii(keyid)[1:-1][:KEYID_CHARS_MAX]  # it may be made to confuse a terminal
+    if any(key_id(key) == keyid for key in keys):
+        return f"the signature of {named} does not fit: the statement or it was changed."
+    known = ", ".join(key_id(key) for key in keys) or "none"
+    return (
+        f"it names {named}; your policy trusts {known}. If that is a key of this server, "
+        "add its line to the policy: #crownest attestation <verifier key>."
+    )
 
 
 def _differences(shown: bytes, expected: Mapping[str, Any]) -> str:

@@ -7,8 +7,9 @@ stands in `Findings`, which outlives a failure.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
+from evidence.attestation import SealedRun
 from evidence.bundle import Entry
 from evidence.canonical import FormatError
 from evidence.chain import Chain
@@ -16,6 +17,8 @@ from evidence.checkpoint import Checkpoint, parse_checkpoint, split_origin
 from evidence.contents import Contents, Stage
 from evidence.ending import (
     judge_artifact,
+    judge_attestation,
+    judge_attested_members,
     judge_evidence,
     judge_output,
     judge_redactions,
@@ -26,7 +29,7 @@ from evidence.note import BadSignature, OpenedNote, UnknownKey, Verifier, open_n
 from evidence.policy import Policy
 from evidence.record import parse_time
 from evidence.report import Findings
-from evidence.tlog import judge_inclusion, not_after, not_before, open_log_checkpoint
+from evidence.tlog import judge_inclusion, not_after, not_before, open_log_checkpoint, parse_tlog_proof
 from evidence.verdict import VerificationError
 
 TIME_SKEW_MS_MAX = 5 * 60 * 1000
@@ -39,7 +42,7 @@ class Judgement:
     def __init__(
         self, findings: Findings, policy: Policy, note: bytes, anchor: bytes, wanted: Collection[str] = ()
     ) -> None:
-        self._findings, self._policy, self._anchor = findings, policy, anchor
+        self._findings, self._policy, self._note, self._anchor = findings, policy, note, anchor
         opened = _open_run_checkpoint(note, policy)
         self.checkpoint, self._origin, stream = _read_run_checkpoint(opened)
         findings.signers, findings.checkpoint, findings.stream = opened.verified, self.checkpoint, stream
@@ -69,6 +72,7 @@ class Judgement:
         self,
         evidence: bytes | None,
         tlog_proof: bytes | None,
+        attestations: Mapping[str, bytes],
         artifacts: Iterable[tuple[str, Iterable[bytes]]],
         shown: bytes | None,
     ) -> None:
@@ -90,6 +94,7 @@ class Judgement:
         self._judge_anchor()
         self._judge_time()
         self._judge_pin()
+        self._judge_attestations(evidence, tlog_proof, attestations)
 
     def _judge_log(self, tlog_proof: bytes | None) -> None:
         """Does the global log hold the checkpoint, and do the keys still count there (P5.3, P6)?"""
@@ -157,6 +162,26 @@ class Judgement:
             raise VerificationError("E_ROLLBACK", f"Pinned: {pin.size} events; here: {self.checkpoint.size}.")
         if pin.size and self._root_at_pin != pin.root:
             raise VerificationError("E_FORK", f"The first {pin.size} events are others.")
+
+    def _judge_attestations(
+        self, evidence: bytes | None, tlog_proof: bytes | None, found: Mapping[str, bytes]
+    ) -> None:
+        """Are exactly the attestations here that the run warrants, and do they say what it shows (P11)?"""
+        findings, keys, seal = self._findings, self._policy.attestation_keys, self.contents.seal
+        if findings.options.allow_unattested and not found:
+            return  # the verdict says that nothing is attested
+        run = None
+        if seal is not None and evidence is not None:
+            log_index = None if tlog_proof is None else parse_tlog_proof(tlog_proof).index
+            run = SealedRun(evidence, seal, self._note, log_index)
+        expected = judge_attested_members(found, run)
+        if findings.options.allow_unattested and not keys:
+            return
+        log_size = findings.log.checkpoint.size if findings.log else None
+        for name, statement in expected.items():
+            signer = judge_attestation(name, statement, found.get(name), keys)
+            self._refuse_retired([signer], log_size)
+            findings.attested[name] = signer
 
 
 def _open_run_checkpoint(note: bytes, policy: Policy) -> OpenedNote:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from evidence.checkpoint import Checkpoint
 from evidence.contents import Contents
+from evidence.dsse import key_id
 from evidence.note import Verifier
 from evidence.record import encode_base64, format_time
 from evidence.tlog import LogCheckpoint
@@ -48,6 +49,8 @@ class Findings:
     contents: Contents | None = None
     artifacts_shown: list[str] = field(default_factory=list[str])
     log: LogCheckpoint | None = None
+    attested: dict[str, Verifier] = field(default_factory=dict[str, Verifier])
+    """Members that hold an attestation of this run, and the key that signed each."""
     not_before_ms: int | None = None
     not_after_ms: int | None = None
     warnings: list[str] = field(default_factory=list[str])
@@ -158,6 +161,13 @@ def _proven(findings: Findings, contents: Contents, checkpoint: Checkpoint) -> l
             )
     if findings.artifacts_shown:
         sentences.append(f"The content of {', '.join(findings.artifacts_shown)} is what was collected.")
+    if findings.attested:
+        names = ", ".join(name.removeprefix("attestations/") for name in findings.attested)
+        keys = sorted({key_id(key) for key in findings.attested.values()})
+        sentences.append(
+            f"The attestations {names} say what this run shows; "
+            f"they are signed by {' and '.join(keys)}, which your policy trusts for that."
+        )
     if findings.log is not None:
         head = findings.log.checkpoint
         sentences.append(f"The global log {head.origin_line} of {head.size} entries holds this checkpoint.")
@@ -185,6 +195,10 @@ def _not_proven(
     if findings.log is None:
         sentences.append(
             "That the server's global log holds this checkpoint: there is no run.tlog-proof here."
+        )
+    if contents.seal is not None and not findings.attested:
+        sentences.append(
+            "Any attestation: this bundle has none, or your policy names no '#crownest attestation' key."
         )
     if findings.options.expected_run is None:
         sentences.append("That this is the run you meant: you named none (--run).")

@@ -58,6 +58,9 @@ CODES = {
     "E_TIME_AFTER_WITNESS": Code("P9.2b", "An event claims to be later than it was witnessed."),
     "E_ROLLBACK": Code("P9.1", "The proof is older than the checkpoint that you pinned."),
     "E_FORK": Code("P9.1", "The history differs from the one that you pinned."),
+    "E_DSSE_SIG": Code("P11", "An attestation is not signed by a key that your policy trusts for it."),
+    "E_ATTESTATION_SUBJECT": Code("P11", "An attestation is about something else than this run."),
+    "E_ATTESTATION_RESULT": Code("P11", "An attestation says other things than this run shows."),
     "E_RANGE_PROOF": Code("P3.3", "The window's proof does not lead to the signed root."),
 }
 """Every code that this verifier can give, in the order in which it looks (P9.1)."""
@@ -68,14 +71,16 @@ class Options:
     """What the auditor expects and allows (P9.2).
 
     `expected_run` is the id of the run or organisation that the proof must be of. `allow_unlogged` accepts
-    a bundle without `run.tlog-proof`; until the global log exists that is the default. `pin` is a
-    checkpoint of the same stream that the auditor kept from earlier.
+    a bundle without `run.tlog-proof`; until the global log exists that is the default. `allow_unattested`
+    accepts a sealed run without attestations, or a policy that names no key for them. `pin` is a checkpoint
+    of the same stream that the auditor kept from earlier.
     """
 
     expected_run: str | None = None
     allow_open: bool = False
     allow_withheld: bool = False
     allow_unlogged: bool = True
+    allow_unattested: bool = False
     strict_time: bool = False
     pin: Checkpoint | None = None
 

@@ -7,7 +7,7 @@ by entry from wherever they are stored; the server's own check uses it too. The 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
@@ -35,12 +35,15 @@ def verify_bundle(
     allow_open: bool = False,
     allow_withheld: bool = False,
     allow_unlogged: bool = True,
+    allow_unattested: bool = False,
     strict_time: bool = False,
     pin: Checkpoint | None = None,
     on_progress: Progress | None = None,
 ) -> Verdict:
     """Verify a proof bundle against a policy file; see `Options` for the rest. Never raises."""
-    options = Options(expected_run, allow_open, allow_withheld, allow_unlogged, strict_time, pin)
+    options = Options(
+        expected_run, allow_open, allow_withheld, allow_unlogged, allow_unattested, strict_time, pin
+    )
     return _verify(bundle, policy, options, on_progress)
 
 
@@ -52,6 +55,7 @@ def verify_evidence_json(
     expected_run: str | None = None,
     allow_withheld: bool = False,
     allow_unlogged: bool = True,
+    allow_unattested: bool = False,
     strict_time: bool = False,
 ) -> Verdict:
     """Verify a bundle, and that a pretty evidence.json is the one that it seals (P9.2a). Never raises."""
@@ -59,6 +63,7 @@ def verify_evidence_json(
         expected_run,
         allow_withheld=allow_withheld,
         allow_unlogged=allow_unlogged,
+        allow_unattested=allow_unattested,
         strict_time=strict_time,
     )
     return _verify(bundle, policy, options, None, shown)
@@ -108,6 +113,7 @@ class StreamVerifier:
         evidence: bytes | None = None,
         *,
         tlog_proof: bytes | None = None,
+        attestations: Mapping[str, bytes] | None = None,
         artifacts: Iterable[tuple[str, Iterable[bytes]]] = (),
         shown: bytes | None = None,
     ) -> Verdict:
@@ -116,7 +122,7 @@ class StreamVerifier:
             if self._judgement is None:
                 return unreadable_verdict("There is no checkpoint.")
             try:
-                self._judgement.finish(evidence, tlog_proof, artifacts, shown)
+                self._judgement.finish(evidence, tlog_proof, attestations or {}, artifacts, shown)
                 self._verdict = verdict_of(
                     self._findings, self._judgement.contents, self._judgement.checkpoint
                 )
@@ -168,6 +174,7 @@ def _feed(
     return verifier.finish(
         bundle.evidence,
         tlog_proof=bundle.tlog_proof,
+        attestations=bundle.attestations,
         artifacts=((artifact_id, bundle.artifact(artifact_id)) for artifact_id in bundle.artifact_ids),
         shown=shown,
     )

@@ -12,14 +12,16 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from evidence.attestation import SealedRun, attest
 from evidence.bundle import EntryChain, write_bundle
-from evidence.canonical import decode, encode
+from evidence.canonical import FormatError, decode, encode
 from evidence.checkpoint import format_checkpoint
 from evidence.fold import RunFold, StreamDigests, seal_fields
 from evidence.merkle import CompactRange
 from evidence.note import Ed25519Signer, sign_note
 from evidence.policy import format_policy
 from evidence.record import commitment, format_time, genesis, parse_time
+from evidence.tlog import parse_tlog_proof
 from evidence.verdict import CODES, FAILED, Verdict
 from evidence.verify import verify_bundle
 
@@ -41,7 +43,16 @@ def signer(name: str = ORIGIN, secret: str = "log") -> Ed25519Signer:
 
 
 LOG_KEY = signer()
-POLICY = format_policy(LOG_KEY.verifier_key)
+ATTESTATION_KEY = signer(f"{ORIGIN}/attestation", "attestation")
+
+
+def policy_of(log_key: Ed25519Signer = LOG_KEY, **more: Any) -> bytes:
+    """A policy that trusts this log, and the sample's key for attestations."""
+    keys = {"attestation_vkeys": [ATTESTATION_KEY.verifier_key]}
+    return format_policy(log_key.verifier_key, **(keys | more))
+
+
+POLICY = policy_of()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +156,7 @@ def make_bundle(
     key: Ed25519Signer = LOG_KEY,
     open_prefix: bool = False,
     without: frozenset[str] = frozenset(),
+    attestations: dict[str, bytes] | None = None,
     artifacts: Iterable[tuple[str, Iterable[bytes]]] = (),
 ) -> bytes:
     """A bundle signed by the server, which may lie: `rows` and `evidence` replace the recorded ones."""
@@ -152,6 +164,7 @@ def make_bundle(
     stream = recorded.stream
     if note is None:
         note = sign_note(checkpoint_of(chosen, stream=stream, anchor=anchor, origin=key.name), key)
+    shown = None if open_prefix else (evidence or recorded.evidence)
     out = io.BytesIO()
     write_bundle(
         out,
@@ -159,11 +172,35 @@ def make_bundle(
         rows=chosen,
         checkpoint=note,
         anchor=anchor,
-        evidence=None if open_prefix else (evidence or recorded.evidence),
+        evidence=shown,
         without=without,
+        attestations=attested(chosen, note, shown) if attestations is None else attestations,
         artifacts=artifacts,
     )
     return out.getvalue()
+
+
+def attested(rows: Sequence[StoredRow], note: bytes, evidence: bytes | None) -> dict[str, bytes]:
+    """The attestations that belong to these rows; a lie of which none can be made goes without."""
+    seal = next((event_of(item) for item in rows if item.type == "seal" and item.payload is not None), None)
+    if seal is None or evidence is None:
+        return {}
+    try:
+        return attest(SealedRun(evidence, seal, note), ATTESTATION_KEY)
+    except FormatError:
+        return {}
+
+
+def with_tlog_proof(bundle: bytes, proof: bytes) -> bytes:
+    """The bundle with this proof in it, and attested anew as far as the proof can be read."""
+    contents = members(bundle) | {"run.tlog-proof": proof}
+    seal = contents["events.log"].split(b"\n")[-2].split(b" ", 2)[-1]
+    run = SealedRun(contents["evidence.json"], decode(seal), contents["run.checkpoint"])
+    try:
+        run = replace(run, log_index=parse_tlog_proof(proof).index)
+    except FormatError:
+        return repack(contents)
+    return repack(contents | attest(run, ATTESTATION_KEY))
 
 
 def example() -> Recorded:

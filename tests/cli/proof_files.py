@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from evidence.attestation import SealedRun, attest
 from evidence.bundle import write_bundle
-from evidence.canonical import canonical
+from evidence.canonical import canonical, decode
 from evidence.checkpoint import format_checkpoint
 from evidence.fold import RunFold, StreamDigests, seal_fields
 from evidence.merkle import CompactRange
@@ -85,6 +86,7 @@ def make_proof(*, sealed: bool = True, without: frozenset[str] = frozenset()) ->
         prev = leaf_hash(record_bytes(RUN, row.seq, row.type, created_at, row.payload_size, bound, prev))
         tree.append(prev)
     checkpoint = sign_note(format_checkpoint(ORIGIN, RUN, tree.size, tree.root()), signer)
+    attestation_signer = Ed25519Signer.generate(f"{ORIGIN}/attestation")
     out = io.BytesIO()
     write_bundle(
         out,
@@ -94,8 +96,17 @@ def make_proof(*, sealed: bool = True, without: frozenset[str] = frozenset()) ->
         anchor=b"",
         evidence=evidence if sealed else None,
         without=without,
+        attestations=_attestations(rows, evidence, checkpoint, attestation_signer) if sealed else None,
     )
-    return Proof(out.getvalue(), format_policy(signer.verifier_key), evidence)
+    policy = format_policy(signer.verifier_key, attestation_vkeys=[attestation_signer.verifier_key])
+    return Proof(out.getvalue(), policy, evidence)
+
+
+def _attestations(
+    rows: list[Row], evidence: bytes, checkpoint: bytes, signer: Ed25519Signer
+) -> dict[str, bytes]:
+    assert rows[-1].payload is not None
+    return attest(SealedRun(evidence, decode(rows[-1].payload), checkpoint), signer)
 
 
 def _rows(*, sealed: bool) -> tuple[list[Row], bytes]:

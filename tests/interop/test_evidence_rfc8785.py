@@ -6,8 +6,10 @@ import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evidence.bundle import ATTESTATIONS
 from evidence.canonical import INTEGER_LIMIT, encode
-from tests.evidence_samples import EXAMPLE_PAYLOADS
+from evidence.dsse import parse_envelope
+from tests.evidence_samples import EXAMPLE_PAYLOADS, HONEST, members
 
 ESCAPES = {b"\\u0085": "\u0085", b"\\u2028": "\u2028", b"\\u2029": "\u2029"}
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -51,3 +53,11 @@ def test_the_example_is_rfc_8785_but_for_its_escape() -> None:
     """One of the sixteen payloads holds U+2028."""
     for payload in EXAMPLE_PAYLOADS:
         assert unescaped(payload) == rfc8785.dumps(json.loads(payload))
+
+
+def test_statements_and_envelopes_are_rfc_8785() -> None:
+    """What an attestation signs, and its envelope, need none of the three escapes in the example."""
+    contents = members(HONEST)
+    for name in ATTESTATIONS:
+        for data in (contents[name], parse_envelope(contents[name]).payload):
+            assert data == rfc8785.dumps(json.loads(data))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from evidence.bundle import event_entry, split_entry
 from evidence.canonical import INTEGER_LIMIT, FormatError, canonical, decode, encode, parse
 from evidence.checkpoint import Checkpoint, format_checkpoint, parse_checkpoint, split_origin
+from evidence.dsse import Envelope, parse_envelope, sign_envelope
 from evidence.fold import raw_bytes, raw_size
 from evidence.merkle import (
     CompactRange,
@@ -221,3 +222,27 @@ def test_any_proof_of_any_tree_holds_and_no_other_does(data: st.DataObject) -> N
     window = range_proof(old - 1, size, size, subtree, b"note")
     assert parse_range_proof(window.to_bytes()) == window
     assert sum(1 << level for level, _ in cover(old, size)) == size - old
+
+
+@QUICK
+@given(st.binary(max_size=200), NAMES, st.binary(min_size=4, max_size=4), st.binary(min_size=64, max_size=64))
+def test_an_envelope_is_read_back(payload: bytes, name: str, key_id: bytes, signature: bytes) -> None:
+    """Parser and printer are a pair (P11)."""
+    envelope = Envelope(payload, f"{name}+{key_id.hex()}", signature)
+    assert parse_envelope(envelope.to_bytes()) == envelope
+
+
+@QUICK
+@given(st.binary(max_size=60), st.data())
+def test_another_byte_is_another_envelope_or_none(payload: bytes, data: st.DataObject) -> None:
+    """No two spellings of one envelope (P9.3): what can be read is printed as it was."""
+    printed = sign_envelope(payload, LOG_KEY).to_bytes()
+    at, byte = data.draw(st.integers(0, len(printed) - 1)), data.draw(st.binary(max_size=2))
+    changed = printed[:at] + byte + printed[at + 1 :]
+    try:
+        envelope = parse_envelope(changed)
+    except FormatError:
+        return
+    assert envelope.to_bytes() == changed
+    signer_found = envelope.signer_among([Verifier.parse(LOG_KEY.verifier_key)])
+    assert (signer_found is not None) is (changed == printed)

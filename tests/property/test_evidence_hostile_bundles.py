@@ -6,9 +6,10 @@ import io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evidence.bundle import Bundle
+from evidence.bundle import ATTESTATIONS, Bundle
 from evidence.canonical import FormatError
 from evidence.checkpoint import parse_checkpoint
+from evidence.dsse import parse_envelope
 from evidence.note import NoteError, split_note
 from evidence.policy import parse_policy
 from evidence.proofs import parse_consistency_proof, parse_range_proof
@@ -25,7 +26,8 @@ def said(bundle: bytes) -> dict[str, bytes | None]:
     """What a bundle says, wherever its zip keeps it."""
     opened = Bundle(io.BytesIO(bundle))
     log = b"".join(b"".join(lines) + last for lines, last in opened.entries())
-    return {"e": opened.evidence, "c": opened.checkpoint, "a": opened.anchor, "log": log}
+    small = {"e": opened.evidence, "c": opened.checkpoint, "a": opened.anchor, "log": log}
+    return small | opened.attestations
 
 
 @SOME
@@ -65,7 +67,7 @@ def test_no_other_selection_of_events_is_accepted(order: list[int]) -> None:
 
 @SOME
 @given(
-    st.sampled_from(["run.checkpoint", "evidence.json", "anchor.note", "run.tlog-proof"]),
+    st.sampled_from(["run.checkpoint", "evidence.json", "anchor.note", "run.tlog-proof", *ATTESTATIONS]),
     st.binary(max_size=60),
 )
 def test_any_other_member_is_refused(name: str, data: bytes) -> None:
@@ -90,6 +92,7 @@ def test_every_reader_reads_or_refuses(data: bytes) -> None:
     for read in (
         lambda: parse_policy(data),
         lambda: parse_policy(POLICY + data + b"\n"),
+        lambda: parse_envelope(data),
         lambda: parse_tlog_proof(data),
         lambda: parse_tlog_proof(b"c2sp.org/tlog-proof@v1\nindex " + data),
         lambda: parse_range_proof(b"crownest/range-proof@v1\nrange " + data),

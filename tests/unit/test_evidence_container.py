@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evidence.bundle import Bundle, BundleWriter, EntryChain, event_entry, split_entry
+from evidence.bundle import ATTESTATIONS, Bundle, BundleWriter, EntryChain, event_entry, split_entry
 from evidence.canonical import FormatError
 from evidence.container import BYTES_MAX, CHUNK_BYTES, MEMBERS_MAX, Container, ContainerWriter, MemberWriter
 from evidence.record import genesis
@@ -186,7 +186,8 @@ def test_no_bytes_lie_between_the_members_and_around_the_directory() -> None:
 
 def test_too_many_or_too_few_members_are_found_in_the_directory() -> None:
     """Counts that agree with each other but not with the directory."""
-    for count, reason in ((3, "belong to no member"), (5, "cut"), (MEMBERS_MAX + 1, "end record")):
+    here = len(members(HONEST))
+    for count, reason in ((here - 1, "no member"), (here + 1, "cut"), (MEMBERS_MAX + 1, "end record")):
         at = len(HONEST) - 22
         data = HONEST[: at + 8] + struct.pack("<HH", count, count) + HONEST[at + 12 :]
         assert_unreadable(data, reason)
@@ -242,7 +243,15 @@ def test_the_same_name_twice_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["extra", "artifacts/", "artifacts/../x", "artifacts/a/b", "../events.log", "attestations/x.dsse.json"],
+    [
+        "extra",
+        "artifacts/",
+        "artifacts/../x",
+        "artifacts/a/b",
+        "../events.log",
+        "attestations/x.dsse.json",
+        "attestations/test-result.json",
+    ],
 )
 def test_the_zip_holds_no_other_member(name: str) -> None:
     """What the verifier does not know it does not ignore (P9.3)."""
@@ -314,15 +323,21 @@ def test_a_bundle_is_written_event_by_event_too() -> None:
         writer.event(entry)
     writer.artifact("art_1", [b"x", b"y"])
     writer.tlog_proof(b"proof")
+    with pytest.raises(ValueError, match="attestations of a bundle"):
+        writer.attestations({"attestations/x.dsse.json": b""})
+    writer.attestations({name: name.encode() for name in reversed(ATTESTATIONS)})
     writer.close()
+    assert list(members(out.getvalue()))[-3:] == list(ATTESTATIONS)
     assert members(out.getvalue()) == {
         "run.checkpoint": b"c",
         "anchor.note": b"a",
         "events.log": b"".join(entries),
         "artifacts/art_1": b"xy",
         "run.tlog-proof": b"proof",
+        **{name: name.encode() for name in ATTESTATIONS},
     }
     bundle = Bundle(out)
+    assert bundle.attestations == {name: name.encode() for name in ATTESTATIONS}
     assert (bundle.tlog_proof, bundle.artifact_ids) == (b"proof", ["art_1"])
     assert b"".join(bundle.artifact("art_1")) == b"xy"
 

@@ -10,11 +10,11 @@ from evidence.canonical import FormatError
 from evidence.checkpoint import Checkpoint, parse_checkpoint
 from evidence.merkle import CompactRange, inclusion_proof, node_hash
 from evidence.note import COSIGNATURE, Ed25519Signer, Verifier, format_verifier_key, sign_note
-from evidence.policy import format_policy
 from evidence.record import encode_base64, leaf_hash, parse_time
 from evidence.tlog import TlogProof, cosign, parse_tlog_proof
 from evidence.verdict import FAILED
 from tests.evidence_samples import (
+    ATTESTATION_KEY,
     HONEST,
     LOG_KEY,
     ORIGIN,
@@ -27,8 +27,10 @@ from tests.evidence_samples import (
     example_rows,
     judge,
     members,
+    policy_of,
     repack,
     signer,
+    with_tlog_proof,
 )
 
 RUN_TEXT = checkpoint_of(example_rows())
@@ -61,7 +63,7 @@ class Witness:
 
 
 W1, W2, W3 = (Witness(name) for name in ("w1", "w2", "w3"))
-WITNESSED = format_policy(LOG_KEY.verifier_key, witnesses={"w1": W1.verifier_key}, quorum="w1")
+WITNESSED = policy_of(witnesses={"w1": W1.verifier_key}, quorum="w1")
 
 
 def log_note(*more: Any, key: Ed25519Signer = LOG_KEY, text: str | None = None) -> bytes:
@@ -81,7 +83,7 @@ def proof(*more: Any, **changes: Any) -> TlogProof:
 def logged(tlog_proof: TlogProof | bytes, bundle: bytes = HONEST) -> bytes:
     """The bundle with this proof in it."""
     data = tlog_proof if isinstance(tlog_proof, bytes) else tlog_proof.to_bytes()
-    return repack(members(bundle) | {"run.tlog-proof": data})
+    return with_tlog_proof(bundle, data)
 
 
 def test_a_checkpoint_in_the_log_is_proved() -> None:
@@ -98,6 +100,23 @@ def test_without_the_log_its_absence_is_told_or_refused() -> None:
     verdict = judge(HONEST)
     assert any("run.tlog-proof" in sentence for sentence in verdict.not_proven)
     assert_caught(HONEST, "E_INCLUSION", allow_unlogged=False)
+
+
+def test_the_attested_place_in_the_log_is_the_proved_one() -> None:
+    """E_ATTESTATION_RESULT when the proof of the log was taken out of a bundle, or put into one."""
+    contents = members(logged(proof()))
+    stripped = {name: data for name, data in contents.items() if name != "run.tlog-proof"}
+    added = members(HONEST) | {"run.tlog-proof": contents["run.tlog-proof"]}
+    for bundle in (stripped, added):
+        assert "globalIndex" in assert_caught(repack(bundle), "E_ATTESTATION_RESULT").message
+
+
+def test_a_retired_attestation_key_counts_up_to_a_size_of_the_log() -> None:
+    """The same rule as for the log's own key (P6)."""
+    hex_id = Verifier.parse(ATTESTATION_KEY.verifier_key).key_id.hex()
+    for until, code in ((10, "E_KEY_RETIRED"), (11, None)):
+        policy = POLICY.replace(b"quorum", f"#crownest until {hex_id} {until}\nquorum".encode())
+        assert judge(logged(proof()), policy=policy).code == code
 
 
 def test_a_proof_is_read_back() -> None:
@@ -141,9 +160,7 @@ def test_a_wrong_path_index_or_head_proves_nothing(change: Any) -> None:
 def test_a_proof_of_another_log_proves_nothing() -> None:
     """Both logs are trusted, but a run of one is not an entry of the other."""
     other = signer("example.org/other-log", "other log")
-    policy = format_policy(LOG_KEY.verifier_key).replace(
-        b"quorum", f"log {other.verifier_key}\nquorum".encode()
-    )
+    policy = policy_of().replace(b"quorum", f"log {other.verifier_key}\nquorum".encode())
     assert_caught(logged(proof(key=other)), "E_INCLUSION", policy=policy)
 
 
@@ -158,15 +175,13 @@ def test_a_witness_gives_the_time() -> None:
 def test_a_missing_cosignature_is_no_quorum() -> None:
     """E_WITNESS_QUORUM when it was stripped, and when another witness cosigned."""
     assert "none" in assert_caught(logged(proof()), "E_WITNESS_QUORUM", policy=WITNESSED).message
-    two = format_policy(
-        LOG_KEY.verifier_key, witnesses={"w1": W1.verifier_key, "w2": W2.verifier_key}, quorum="w1"
-    )
+    two = policy_of(witnesses={"w1": W1.verifier_key, "w2": W2.verifier_key}, quorum="w1")
     assert "w2" in assert_caught(logged(proof(W2)), "E_WITNESS_QUORUM", policy=two).message
 
 
 def test_without_a_quorum_no_time_is_claimed() -> None:
     """A witness that the policy names but does not rely on gives no notAfter."""
-    policy = format_policy(LOG_KEY.verifier_key, witnesses={"w1": W1.verifier_key})
+    policy = policy_of(witnesses={"w1": W1.verifier_key})
     verdict = judge(logged(proof(W1)), policy=policy)
     assert verdict.ok
     assert verdict.not_after is None
@@ -199,9 +214,7 @@ def test_a_bad_cosignature_fails_even_above_the_quorum() -> None:
         def sign(self, message: bytes) -> bytes:
             return bytes(72)
 
-    policy = format_policy(
-        LOG_KEY.verifier_key, witnesses={"w1": W1.verifier_key, "w2": W2.verifier_key}, quorum="w1"
-    )
+    policy = policy_of(witnesses={"w1": W1.verifier_key, "w2": W2.verifier_key}, quorum="w1")
     assert judge(logged(proof(W1, W2)), policy=policy).ok
     assert_caught(logged(proof(W1, Liar("w2"))), "E_WITNESS_SIG", policy=policy)
 
@@ -210,7 +223,7 @@ def test_the_time_of_a_quorum_is_that_of_its_last_needed_witness() -> None:
     """Two of three: the second to see it decides notAfter; the second newest decides notBefore."""
     witnesses = [Witness("w1", SEEN_S + 10), Witness("w2", SEEN_S + 20), Witness("w3", SEEN_S + 30)]
     lines = "".join(f"witness {w.name[-2:]} {w.verifier_key}\n" for w in witnesses)
-    policy = f"log {LOG_KEY.verifier_key}\n{lines}group g 2 w1 w2 w3\nquorum g\n".encode()
+    policy = policy_of().replace(b"quorum none\n", f"{lines}group g 2 w1 w2 w3\nquorum g\n".encode())
     verdict = judge(logged(proof(*witnesses)), policy=policy)
     assert verdict.not_after == "2026-11-22T14:05:20.000Z"
 
@@ -219,14 +232,14 @@ def test_a_retired_key_counts_up_to_a_size_of_the_log() -> None:
     """E_KEY_RETIRED past that size, and where no size is shown at all (P6)."""
     new = signer(ORIGIN, "new log")
     for until, ok in ((10, False), (11, True), (12, True)):
-        policy = format_policy(new.verifier_key, retired={LOG_KEY.verifier_key: until})
+        policy = policy_of(new, retired={LOG_KEY.verifier_key: until})
         if ok:
             assert judge(logged(proof()), policy=policy).ok
         else:
             assert_caught(logged(proof()), "E_KEY_RETIRED", policy=policy)
         assert_caught(HONEST, "E_KEY_RETIRED", policy=policy)
         assert_caught(logged(proof(key=new)), "E_KEY_RETIRED", policy=policy) if until < 11 else None
-    policy = format_policy(new.verifier_key, retired={LOG_KEY.verifier_key: 0})
+    policy = policy_of(new, retired={LOG_KEY.verifier_key: 0})
     both = example().bundle(note=sign_note(RUN_TEXT, LOG_KEY, new))
     assert judge(both, policy=policy).ok
     assert judge(logged(proof(key=new), both), policy=policy).ok
@@ -317,4 +330,4 @@ def test_log_proofs_are_judged_after_the_run_itself() -> None:
 def test_without_a_policy_that_trusts_the_log_nothing_is_judged() -> None:
     """The policy decides, never the bundle."""
     assert judge(logged(proof()), policy=POLICY).ok
-    assert_caught(logged(proof()), "E_SIG_UNKNOWN_KEY", policy=format_policy(signer("x", "y").verifier_key))
+    assert_caught(logged(proof()), "E_SIG_UNKNOWN_KEY", policy=policy_of(signer("x", "y")))

@@ -5,11 +5,11 @@ import pytest
 from evidence.canonical import FormatError
 from evidence.note import COSIGNATURE, Verifier, format_verifier_key
 from evidence.policy import KEYS_MAX, POLICY_BYTES_MAX, Group, format_policy, parse_policy
-from tests.evidence_samples import LOG_KEY, ORIGIN, POLICY, signer
+from tests.evidence_samples import ATTESTATION_KEY, LOG_KEY, ORIGIN, POLICY, signer
 
 LOG = LOG_KEY.verifier_key
 OLD = signer(ORIGIN, "old log").verifier_key
-ATTEST = signer(f"{ORIGIN}/attestation", "attestation").verifier_key
+ATTEST = ATTESTATION_KEY.verifier_key
 
 
 def witness_key(name: str) -> str:
@@ -19,13 +19,16 @@ def witness_key(name: str) -> str:
 
 
 W1, W2, W3 = (witness_key(name) for name in ("w1", "w2", "w3"))
+SHARED = format_verifier_key("x", Verifier.parse(W1).public_key)
+"""The key of a witness, offered for attestations."""
 
 
 def test_the_servers_policy_names_its_key_and_no_witness() -> None:
-    """What `crownest policy` writes is three lines, the first for people."""
+    """What `crownest policy` writes is four lines, the first for people."""
     assert POLICY.decode() == (
         f"# Trust policy of {ORIGIN}. Keep it apart from the bundles that it judges.\n"
         f"log {LOG}\n"
+        f"#crownest attestation {ATTEST}\n"
         "quorum none\n"
     )
     policy = parse_policy(POLICY)
@@ -91,6 +94,12 @@ WITH_WITNESS = f"log {LOG}\nwitness a {W1}\nwitness b {W2}\n"
         (f"log {LOG}\nlog {LOG}\nquorum none\n", "line 2: .* twice"),
         (f"log {LOG}\n#crownest attestation {LOG}\nquorum none\n", "twice"),
         (f"log {W1}\nquorum none\n", "type 01"),
+        (f"log {LOG}\n#crownest attestation {W1}\nquorum none\n", "type 01"),
+        (f"log {LOG}\n#crownest attestation {SHARED}\nwitness w {W1}\nquorum none\n", "twice"),
+        (
+            f"log {LOG}\n#crownest attestation {ATTEST}\n#crownest attestation {ATTEST}\nquorum none\n",
+            "twice",
+        ),
         (f"log {LOG}\nwitness w {ATTEST}\nquorum none\n", "type 04"),
         (f"log {LOG}x\nquorum none\n", "base64"),
         (f"log {LOG}\r\nquorum none\n", "control character"),

@@ -30,6 +30,7 @@ from tests.evidence_samples import (
     Recorded,
     StoredRow,
     assert_caught,
+    attested,
     checkpoint_of,
     event_of,
     example,
@@ -286,7 +287,7 @@ def test_stored_rows_are_judged_without_a_bundle() -> None:
     for number, item in enumerate(rows, 1):
         assert verifier.add(split_entry(chain.add(item)))
         assert verifier.progress == (number, 16)
-    verdict = verifier.finish(EXAMPLE_EVIDENCE)
+    verdict = verifier.finish(EXAMPLE_EVIDENCE, attestations=attested(rows, note(rows), EXAMPLE_EVIDENCE))
     assert verdict == judge(HONEST)
     assert verifier.finish(b"ignored") is verdict
 
