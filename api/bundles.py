@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from api.attesting import attested
 from api.services import Services
 from eventstore.log import Head
+from eventstore.views import ViewRow
 from evidence.bundle import BundleWriter, EntryChain
 from evidence.canonical import decode
 from evidence.checkpoint import parse_checkpoint
@@ -53,7 +55,7 @@ class _Parts:
     head: Head
     checkpoint: bytes
     size: int
-    evidence: bytes | None
+    evidence: ViewRow | None
     tlog_proof: TlogProof | None
     without: frozenset[str]
     artifacts: Sequence[tuple[str, Path]]
@@ -61,13 +63,18 @@ class _Parts:
 
 async def _write(services: Services, parts: _Parts, out: BinaryIO) -> None:
     head = parts.head
-    writer = BundleWriter(out, checkpoint=parts.checkpoint, anchor=head.anchor_note, evidence=parts.evidence)
+    evidence, index = parts.evidence, parts.tlog_proof.index if parts.tlog_proof else None
+    writer = BundleWriter(
+        out, checkpoint=parts.checkpoint, anchor=head.anchor_note, evidence=evidence.doc if evidence else None
+    )
     chain = EntryChain(head.stream, genesis(head.stream, head.anchor_note))
     async for event in services.store.entries(head.stream, up_to_seq=parts.size):
         writer.event(chain.add(event, withhold=event.type in parts.without))
         _within_limit(services, out)
     if parts.tlog_proof is not None:
         writer.tlog_proof(parts.tlog_proof.to_bytes())
+    if evidence is not None:
+        writer.attestations(await attested(services, evidence, parts.checkpoint, index))
     for artifact_id, path in parts.artifacts:
         writer.artifact(artifact_id, _chunks(path))
         _within_limit(services, out)
@@ -79,12 +86,12 @@ def _size_of(note: bytes) -> int:
     return parse_checkpoint(note.decode().split("\n\n", 1)[0] + "\n").size
 
 
-async def _sealed_evidence(services: Services, stream: str, size: int) -> bytes | None:
+async def _sealed_evidence(services: Services, stream: str, size: int) -> ViewRow | None:
     """The evidence, if the seal is among the first `size` events: a run may be sealed right now."""
     row = await services.store.get_view("evidence", stream)
     if row is None or int(row.labels["lastPublicSeq"]) >= size:
         return None
-    return row.doc
+    return row
 
 
 def _within_limit(services: Services, out: BinaryIO) -> None:
@@ -95,10 +102,10 @@ def _within_limit(services: Services, out: BinaryIO) -> None:
         )
 
 
-async def _artifacts(services: Services, evidence: bytes) -> list[tuple[str, Path]]:
+async def _artifacts(services: Services, evidence: ViewRow) -> list[tuple[str, Path]]:
     """Contents that are still kept; a deleted one stays out and the verdict says so."""
     found: list[tuple[str, Path]] = []
-    artifacts: list[dict[str, Any]] = decode(evidence)["artifacts"]
+    artifacts: list[dict[str, Any]] = decode(evidence.doc)["artifacts"]
     for artifact in artifacts:
         row = await services.store.get_view("artifacts", artifact["id"])
         if row is not None and row.status == "stored":

@@ -8,11 +8,12 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from api.attesting import attested
 from api.bundles import write_bundle_file
 from api.files import WholeFile
 from api.queries import SEQ_MAX, after_seq, flag, integer, json_response
 from api.services import principal_of, services_of
-from api.windows import consistency_text, window_text
+from api.windows import consistency_text, signed_checkpoint, window_text
 from evidence.canonical import encode
 from evidence.verify import verify_bundle
 from runs.refusal import Refusal, not_found
@@ -73,6 +74,20 @@ async def get_bundle(request: Request, run_id: str) -> Response:
     path = await write_bundle_file(services, run_id, without=without, artifacts=artifacts)
     headers = {"content-disposition": f'attachment; filename="{run_id}.proof.zip"'}
     return WholeFile(path, media_type="application/zip", headers=headers, remove=True)
+
+
+@router.get("/workspace-runs/{run_id}/attestations")
+async def get_attestations(request: Request, run_id: str) -> Response:
+    """A page of DSSE envelopes, signed over the run as it stands; none before it has ended (P11)."""
+    services, who = services_of(request), await principal_of(request)
+    await services.runs.get(who, run_id)
+    evidence = await services.store.get_view("evidence", run_id)
+    envelopes: list[bytes] = []
+    if evidence is not None:
+        checkpoint, note = await signed_checkpoint(services, run_id)
+        index = await services.global_log.index_of(run_id, checkpoint.size)
+        envelopes = list((await attested(services, evidence, note, index)).values())
+    return json_response(b'{"data":[' + b",".join(envelopes) + b'],"hasMore":false}')
 
 
 @router.post("/workspace-runs/{run_id}/verify")
