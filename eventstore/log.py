@@ -194,6 +194,10 @@ class RedactionRefused(LogError):
     """These events cannot be redacted: the message says which and why. Nothing was changed."""
 
 
+class DamagedLog(LogError):
+    """Rows that were acknowledged are gone: somebody changed the database. Restore it from a backup."""
+
+
 class StorageUnavailable(LogError):
     """The write did not become durable (disk full, I/O error): nothing of the append is visible."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
 from eventstore.global_log import GlobalLog
-from eventstore.log import Block, EventLog, Head, UnknownStream
+from eventstore.log import Block, DamagedLog, EventLog, Head, UnknownStream
 from evidence.bundle import EntryChain
 from evidence.merkle import HASH_BYTES, KEPT_LEVEL, Subtree, node_hash
 from evidence.record import genesis, leaf_hash
@@ -61,6 +61,10 @@ class StreamLeaves:
         async for event in self._log.entries(self._head.stream, at, end):
             chain.add(event)
             found.append(chain.prev)
+        if len(found) != end - at:
+            raise DamagedLog(
+                f"{self._head.stream} lacks events between {at + 1} and {end}: restore the database"
+            )
         return found[start - at :]
 
     async def block_roots(self, start: int, end: int) -> list[bytes]:

@@ -20,6 +20,7 @@ from evidence.verdict import VerificationError
 
 OUTPUT_EVENT_BYTES_MAX = 64 * 1024
 """Raw bytes of one output event (P1.3)."""
+RUN_PREFIX = "wsr_"
 KEPT_BYTES_MAX = 16 * 1024 * 1024
 """Payload bytes of all artifact events together: what must be remembered of a stream."""
 
@@ -40,7 +41,7 @@ class Contents:
     """
 
     def __init__(self, stream: str, wanted: Collection[str] = ()) -> None:
-        self.is_run = stream.startswith("wsr_")
+        self.is_run = stream.startswith(RUN_PREFIX)
         self.fold = RunFold()
         self.digests = StreamDigests()
         self.absent = AbsentPayloads()
@@ -62,7 +63,7 @@ class Contents:
         Raises `VerificationError` when the line itself cannot be read; all else is kept for later.
         """
         try:
-            opened = _open_line(last_line)
+            opened = open_payload_line(last_line)
         except FormatError as error:
             raise VerificationError(
                 "E_FORMAT", f"Event {header.seq}, line 9: {error}.", header.seq
@@ -73,7 +74,7 @@ class Contents:
         elif Stage.PAYLOAD not in self._complaints:
             # After a payload that cannot be believed only records go on being checked.
             try:
-                event = self._read(header, *opened)
+                event = read_event(self._stream, header, *opened)
                 self._take(header, event)
             except FormatError as error:
                 self._complain(Stage.PAYLOAD, "E_FORMAT", f"Event {header.seq}: {error}.", header.seq)
@@ -106,31 +107,6 @@ class Contents:
             self._complain(Stage.SEAL, "E_EVENT_AFTER_SEAL", f"Event {seq} is {kind}.", seq)
         elif kind == "outcome":
             self._outcome_seq = seq
-
-    def _read(self, header: Header, salt: bytes, payload: bytes) -> dict[str, Any]:
-        """The payload as an event, after its bytes, its spelling and its own header were checked."""
-        seq = header.seq
-        if encode_base64(commitment(salt, payload)).encode() != header.commitment_line[:-1]:
-            raise VerificationError("E_PAYLOAD_MISMATCH", f"Look at event {seq}.", seq)
-        try:
-            event = decode(payload)
-        except ProfileError as error:
-            raise VerificationError("E_NONCANONICAL", f"Event {seq}: {error}.", seq) from error
-        if (
-            event.get("type") != header.type
-            or not _is_integer(event.get("seq"), seq)
-            or event.get("createdAt") != header.created_at
-            or len(payload) != header.payload_size
-        ):
-            detail = f"Event {seq}: its type, seq, createdAt or size is not that of its record."
-            raise VerificationError("E_HEADER_PAYLOAD_DISAGREE", detail, seq)
-        if seq == 1 and event.get("runId" if self.is_run else "orgId") != self._stream:
-            detail = "Event 1 names another run or organisation than its record."
-            raise VerificationError("E_HEADER_PAYLOAD_DISAGREE", detail, seq)
-        if seq > 1 and self.is_run and event.get("status") == "awaiting_archive":
-            # The fold would take over the run that it names, and show that one's evidence under our id.
-            raise VerificationError("E_RUN_MISMATCH", f"Event {seq} begins a run, as event 1 did.", seq)
-        return event
 
     def _take(self, header: Header, event: dict[str, Any]) -> None:
         """Fold the event and remember what it says about the end."""
@@ -185,7 +161,36 @@ class Contents:
         self._complaints.setdefault(stage, VerificationError(code, detail, seq))
 
 
-def _open_line(line: bytes) -> tuple[bytes, bytes] | None:
+def read_event(stream: str, header: Header, salt: bytes, payload: bytes) -> dict[str, Any]:
+    """The payload as an event, after its bytes, its spelling and its own header were checked (P2.1a).
+
+    Raises `VerificationError`, and `FormatError` where it is no JSON object.
+    """
+    seq, is_run = header.seq, stream.startswith(RUN_PREFIX)
+    if encode_base64(commitment(salt, payload)).encode() != header.commitment_line[:-1]:
+        raise VerificationError("E_PAYLOAD_MISMATCH", f"Look at event {seq}.", seq)
+    try:
+        event = decode(payload)
+    except ProfileError as error:
+        raise VerificationError("E_NONCANONICAL", f"Event {seq}: {error}.", seq) from error
+    if (
+        event.get("type") != header.type
+        or not _is_integer(event.get("seq"), seq)
+        or event.get("createdAt") != header.created_at
+        or len(payload) != header.payload_size
+    ):
+        detail = f"Event {seq}: its type, seq, createdAt or size is not that of its record."
+        raise VerificationError("E_HEADER_PAYLOAD_DISAGREE", detail, seq)
+    if seq == 1 and event.get("runId" if is_run else "orgId") != stream:
+        detail = "Event 1 names another run or organisation than its record."
+        raise VerificationError("E_HEADER_PAYLOAD_DISAGREE", detail, seq)
+    if seq > 1 and is_run and event.get("status") == "awaiting_archive":
+        # The fold would take over the run that it names, and show that one's evidence under our id.
+        raise VerificationError("E_RUN_MISMATCH", f"Event {seq} begins a run, as event 1 did.", seq)
+    return event
+
+
+def open_payload_line(line: bytes) -> tuple[bytes, bytes] | None:
     """Salt and payload of a ninth line, None for an absent payload. Raises `FormatError`."""
     if line == b"-\n":
         return None

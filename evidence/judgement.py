@@ -43,8 +43,8 @@ class Judgement:
         self, findings: Findings, policy: Policy, note: bytes, anchor: bytes, wanted: Collection[str] = ()
     ) -> None:
         self._findings, self._policy, self._note, self._anchor = findings, policy, note, anchor
-        opened = _open_run_checkpoint(note, policy)
-        self.checkpoint, self._origin, stream = _read_run_checkpoint(opened)
+        opened = open_run_checkpoint(note, policy)
+        self.checkpoint, self._origin, stream = read_run_checkpoint(opened)
         findings.signers, findings.checkpoint, findings.stream = opened.verified, self.checkpoint, stream
         if any(key.name != self._origin for key in opened.verified):
             raise VerificationError(
@@ -184,7 +184,7 @@ class Judgement:
             findings.attested[name] = signer
 
 
-def _open_run_checkpoint(note: bytes, policy: Policy) -> OpenedNote:
+def open_run_checkpoint(note: bytes, policy: Policy) -> OpenedNote:
     """The note with every one of its signatures checked: unknown ones are refused in a bundle (P9.3)."""
     try:
         opened = open_note(note, policy.logs)
@@ -201,7 +201,7 @@ def _open_run_checkpoint(note: bytes, policy: Policy) -> OpenedNote:
     return opened
 
 
-def _read_run_checkpoint(opened: OpenedNote) -> tuple[Checkpoint, str, str]:
+def read_run_checkpoint(opened: OpenedNote) -> tuple[Checkpoint, str, str]:
     """Checkpoint, origin and stream of a verified note."""
     try:
         checkpoint = parse_checkpoint(opened.text)

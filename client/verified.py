@@ -1,0 +1,53 @@
+"""Following a run with proof: only what its server proved is handed out (PROOF P3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+from client.api import CrownestClient
+from client.shapes import Event
+from evidence.window import StreamReading
+
+WINDOW_EVENTS_MAX = 500
+"""Events asked for at once: what the server gives at most."""
+
+
+def follow_verified(
+    client: CrownestClient, run_id: str, reading: StreamReading, after_seq: int
+) -> Iterator[Event]:
+    """Yield each public event after `after_seq` up to and including `terminal`, all of them proved.
+
+    The event stream of the server is a wake-up only: what it says is never shown. Raises what the client
+    and the reading raise; `reading` then still stands where everything was well.
+    """
+    if after_seq > reading.seq and reading.checkpoint is not None:
+        reading.take_consistency(client.proof_consistency(run_id, reading.checkpoint.size))
+    seq = after_seq
+    ended = False
+    for event in _caught_up(client, run_id, reading, seq):
+        seq, ended = event["seq"], event["type"] == "terminal"
+        yield event
+    if not ended:
+        for wake_up in client.stream_events(run_id, after_seq=seq):
+            if wake_up["seq"] <= seq and wake_up["type"] != "terminal":
+                continue
+            for event in _caught_up(client, run_id, reading, seq):
+                seq, ended = event["seq"], event["type"] == "terminal"
+                yield event
+            if ended:
+                break
+    reading.finish()
+
+
+def _caught_up(
+    client: CrownestClient, run_id: str, reading: StreamReading, after_seq: int
+) -> Iterator[Event]:
+    """Windows until the newest checkpoint is reached; the internal events behind `terminal` included."""
+    while True:
+        data = client.proof_events(run_id, after_seq=after_seq, limit=WINDOW_EVENTS_MAX)
+        events = cast("list[Event]", reading.take(after_seq, data))
+        yield from (event for event in events if event["type"] not in {"seal", "redaction"})
+        after_seq = reading.seq
+        if not events or reading.caught_up:
+            return

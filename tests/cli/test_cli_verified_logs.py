@@ -1,0 +1,136 @@
+"""`logs --verify`: only what is proved is shown, and the next reading continues this one."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evidence.window import parse_pin
+from tests.cli.cli_runner import Result, Shell
+from tests.serving import Running, archive, serving
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    """A server with an empty log."""
+    with serving(tmp_path / "data") as one:
+        yield one
+
+
+@pytest.fixture
+def reader(
+    running: Running,
+    tmp_path: Path,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Shell:
+    """An auditor's command line, with a policy of this server beside it."""
+    shell = Shell(tmp_path, running.url, capfdbinary, monkeypatch)
+    shell.env["CROWNEST_API_KEY"] = running.key
+    (tmp_path / "trust.policy").write_bytes(running.http.get("/v1/proof/policy").content)
+    return shell
+
+
+def pin_file(tmp_path: Path, run_id: str) -> Path:
+    """Where the pin lies."""
+    return tmp_path / ".local" / "state" / "crownest" / "pins" / f"{run_id}.pin"
+
+
+def logs(reader: Shell, tmp_path: Path, run_id: str, *more: str) -> Result:
+    """Read with proof."""
+    return reader(
+        "workspace-runs", "logs", run_id, "--verify", "--policy", str(tmp_path / "trust.policy"), *more
+    )
+
+
+def test_proved_output_is_the_output(reader: Shell, running: Running, tmp_path: Path) -> None:
+    """The same bytes as without proof, a line on who signed them, and a pin of the whole run."""
+    run_id = running.run("seq 700; printf '\\377'")["id"]
+    result = logs(reader, tmp_path, run_id)
+    assert result.status == 0, result.err
+    assert result.out == b"".join(b"%d\n" % n for n in range(1, 701)) + b"\xff"
+    assert "verified up to event" in result.err
+    pin = parse_pin(pin_file(tmp_path, run_id).read_bytes())
+    assert pin.seq == running.events(run_id)[-1]["seq"] + 1  # the seal, too
+    again = logs(reader, tmp_path, run_id, "--json")
+    assert again.status == 0, again.err
+    events = [json.loads(line)["data"] for line in again.out.splitlines()]
+    assert events == running.events(run_id)
+    tail = logs(reader, tmp_path, run_id, "--json", "--after-seq", "5")
+    assert next(json.loads(line)["data"]["seq"] for line in tail.out.splitlines()) == 6
+
+
+def test_a_live_run_is_followed_with_proof(reader: Shell, running: Running, tmp_path: Path) -> None:
+    """Every line is proved while the command still runs."""
+    run_id = running.create("for i in 1 2 3 4 5; do echo $i; sleep 0.2; done")
+    running.upload(run_id, archive({"a": b""}))
+    running.http.post(f"/v1/workspace-runs/{run_id}/start")
+    result = logs(reader, tmp_path, run_id)
+    assert result.status == 0, result.err
+    assert result.out == b"1\n2\n3\n4\n5\n"
+
+
+def changed(tmp_path: Path, sql: str) -> None:
+    """Change the database behind the server's back."""
+    database = sqlite3.connect(tmp_path / "data" / "log.sqlite")
+    database.execute(sql)
+    database.commit()
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("sql", "code"),
+    [
+        ("UPDATE events SET payload = CAST(replace(payload, 'hello', 'hullo') AS BLOB)", "E_RANGE_PROOF"),
+        ("UPDATE events SET salt = randomblob(16) WHERE type = 'stdout'", "E_RANGE_PROOF"),
+        ("UPDATE events SET created_at_ms = created_at_ms + 1 WHERE type = 'stdout'", "E_RANGE_PROOF"),
+        ("DELETE FROM events WHERE type = 'stdout'", "internal_error"),
+    ],
+)
+def test_what_was_changed_in_the_database_is_named(
+    reader: Shell, running: Running, tmp_path: Path, sql: str, code: str
+) -> None:
+    """Nothing of it is shown, the code is told, and the exit status is 1."""
+    run_id = running.run("echo hello")["id"]
+    database = sqlite3.connect(tmp_path / "data" / "log.sqlite")
+    database.execute(sql)
+    database.commit()
+    database.close()
+    result = logs(reader, tmp_path, run_id, "--json")
+    assert (result.status, result.error["code"]) == (1, code)
+    assert b"stdout" not in result.out
+
+
+def test_another_history_than_the_pinned_one_fails_loudly(
+    reader: Shell, running: Running, tmp_path: Path
+) -> None:
+    """A server that keeps its key can sign anything, but not twice to the same reader (P2.4, P9.1)."""
+    run_id = running.run("echo hello")["id"]
+    assert logs(reader, tmp_path, run_id).status == 0
+    path = pin_file(tmp_path, run_id)
+    pin = parse_pin(path.read_bytes())
+    path.write_bytes(replace(pin, leaf=bytes(32)).to_bytes())
+    forked = logs(reader, tmp_path, run_id, "--json")
+    assert (forked.status, forked.error["code"]) == (1, "E_FORK")
+    assert "two histories" in forked.error["remediation"]
+    assert parse_pin(path.read_bytes()).leaf == bytes(32), "what was seen first stays pinned"
+
+
+def test_it_wants_a_policy(reader: Shell, running: Running, tmp_path: Path) -> None:
+    """Without one nothing can be verified: usage errors say what to type."""
+    run_id = running.create()
+    for args in (["--verify"], ["--policy", str(tmp_path / "trust.policy")], ["--pin", "x"]):
+        result = reader("workspace-runs", "logs", run_id, *args)
+        assert result.status == 2
+        assert "crownest policy" in result.err
+    (tmp_path / "bad.policy").write_text("nothing\n")
+    bad = reader("workspace-runs", "logs", run_id, "--verify", "--policy", str(tmp_path / "bad.policy"))
+    assert bad.status == 2
+    pin_file(tmp_path, run_id).parent.mkdir(parents=True)
+    pin_file(tmp_path, run_id).write_text("rubbish")
+    damaged = logs(reader, tmp_path, run_id)
+    assert damaged.status == 1
+    assert "is no pin" in damaged.err
