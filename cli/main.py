@@ -33,6 +33,9 @@ COMMANDS = {
     ),
     "verify": Lazy("cli.verify:verify", "Check a proof offline, trusting only a policy file.", PROOF),
     "policy": Lazy("cli.policy:policy", "Print whose signatures the server's proofs carry.", PROOF),
+    "monitor": Lazy(
+        "cli.monitor:monitor", "Follow a server's log, and report what an honest one does not show.", PROOF
+    ),
     "smoke": Lazy("cli.smoke:smoke", "Prove a server's promises by using it.", PROOF),
     "serve": Lazy("cli.serve:serve", "Run the server on an embedded database.", SERVER),
     "config": Lazy("cli.config:config", "Print every setting and named limit of a server.", SERVER),

@@ -177,7 +177,9 @@ async def test_other_statuses_say_whether_to_try_again(
     rogue: RecordingServer, status: int, code: str, *, retryable: bool
 ) -> None:
     """What the witness wrote is quoted in one line."""
-    rogue.routes[ROUTE] = lambda _: Reply(status, b"not\nnow\x1b", PLAIN | {"location": "http://127.0.0.1:1/"})
+    rogue.routes[ROUTE] = lambda _: Reply(
+        status, b"not\nnow\x1b", PLAIN | {"location": "http://127.0.0.1:1/"}
+    )
     async with WitnessClient(rogue.url, witness_key(ROGUE)) as client:
         found = await failure(client, GrowingLog().grow(5))
     assert (found.code, found.retryable) == (code, retryable)
