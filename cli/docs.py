@@ -41,7 +41,7 @@ colours are made visible (decision 0101).
 |---|---|
 | 0 | ok |
 | 1 | the server refused, or something failed on the way |
-| 2 | the command line was not understood; for `verify`: a file cannot be read |
+| 2 | the command line was not understood; for `verify` and `monitor`: something cannot be read |
 | any | `run-archive` exits as the command did; without an exit code 0 if it succeeded, else 1 |
 | 130 | stopped by Ctrl-C; a run that was started goes on |
 | 141 | the reader of the output went away |

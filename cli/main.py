@@ -33,6 +33,9 @@ COMMANDS = {
     ),
     "verify": Lazy("cli.verify:verify", "Check a proof offline, trusting only a policy file.", PROOF),
     "policy": Lazy("cli.policy:policy", "Print whose signatures the server's proofs carry.", PROOF),
+    "monitor": Lazy(
+        "cli.monitor:monitor", "Follow a server's log, and report what an honest one does not show.", PROOF
+    ),
     "redact": Lazy("cli.redact:redact", "Erase output of a run for good, and record it.", PROOF),
     "signing-keys": Lazy("cli.signing_keys:signing_keys", "List or rotate the log's signing keys.", PROOF),
     "smoke": Lazy("cli.smoke:smoke", "Prove a server's promises by using it.", PROOF),

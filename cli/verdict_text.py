@@ -55,6 +55,18 @@ REMEDIES = {
     "E_WITNESS_SIG": WITNESSES,
     "E_TIME_BEFORE_ANCHOR": CLOCKS,
     "E_TIME_AFTER_WITNESS": CLOCKS,
+    "E_LOG_FORK": (
+        "Keep the monitor's folder, above all what is in forks/, and compare it with what other monitors and "
+        "witnesses saw. Ask the operator whether a backup was restored; if not, the log was rewritten."
+    ),
+    "E_DOUBLE_SEAL": (
+        "Fetch the proof of that run now, and compare it with any that was handed out before: the server "
+        "signed a second ending of it."
+    ),
+    "E_RUN_MISSING": (
+        "Ask the server's operator for that run. Its creation is signed in the log, so it existed; whoever "
+        "holds a proof of it can show what it was."
+    ),
     "E_EVIDENCE_DRIFT": (
         "Do not rely on that evidence. Read it anew with crownest workspace-runs evidence, and compare; "
         "if the sealed one differs from its own events, the server's record is in question."
@@ -80,9 +92,9 @@ def remedy(verdict: Verdict) -> str | None:
 def show(verdict: Verdict, stream: TextIO) -> None:
     """Print the whole verdict, one fact a line, to be read from top to bottom."""
     word = output.paint(verdict.verdict, stream, colour=COLOURS.get(verdict.verdict), bold=True)
-    lines = [f"{word}  {_place(verdict)}".rstrip(), *_wrapped(verdict.message, "  ")]
+    lines = [f"{word}  {_place(verdict)}".rstrip(), *wrapped(verdict.message, "  ")]
     if what := remedy(verdict):
-        lines += ["", output.paint("What to do", stream, bold=True), *_wrapped(what, "  ")]
+        lines += ["", output.paint("What to do", stream, bold=True), *wrapped(what, "  ")]
     lines += ["", *_facts(verdict, stream)]
     fancy = output.is_terminal(stream) and (stream.encoding or "").lower() in {"utf-8", "utf8"}
     for title, mark, colour, sentences in (
@@ -92,7 +104,7 @@ def show(verdict: Verdict, stream: TextIO) -> None:
         if sentences:
             lines += ["", output.paint(title, stream, bold=True)]
             for sentence in sentences:
-                first, *rest = _wrapped(sentence, "    ")
+                first, *rest = wrapped(sentence, "    ")
                 lines += [f"  {output.paint(mark, stream, colour=colour)} {first[4:]}", *rest]
     stream.write("\n".join(lines) + "\n")
     stream.flush()
@@ -124,7 +136,7 @@ def _facts(verdict: Verdict, stream: TextIO) -> list[str]:
     ]
 
 
-def _wrapped(text: str, indent: str) -> list[str]:
+def wrapped(text: str, indent: str) -> list[str]:
     """Wrap at words; text from the bundle cannot command the terminal."""
     import textwrap
 
@@ -134,4 +146,5 @@ def _wrapped(text: str, indent: str) -> list[str]:
         initial_indent=indent,
         subsequent_indent=indent,
         break_on_hyphens=False,
+        break_long_words=False,  # a key or a hash is there to be copied
     )

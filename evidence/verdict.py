@@ -62,6 +62,9 @@ CODES = {
     "E_ATTESTATION_SUBJECT": Code("P11", "An attestation is about something else than this run."),
     "E_ATTESTATION_RESULT": Code("P11", "An attestation says other things than this run shows."),
     "E_RANGE_PROOF": Code("P3.3", "The window's proof does not lead to the signed root."),
+    "E_RUN_MISSING": Code("P5.6", "The log names a run that is not there, or that never ended."),
+    "E_DOUBLE_SEAL": Code("P5.6", "A run was sealed a second time."),
+    "E_LOG_FORK": Code("P5.6", "The log, or a stream in it, does not continue what it was."),
 }
 """Every code that this verifier can give, in the order in which it looks (P9.1)."""
 

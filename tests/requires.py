@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+GO_PATH = Path("/usr/share/gocode")
+"""Where Debian puts the sources of Go packages."""
+
 
 @functools.cache
 def missing(part: str) -> str | None:
@@ -80,9 +83,16 @@ def _program(name: str) -> Callable[[], str | None]:
     return lambda: None if shutil.which(name) else f"{name} is not installed"
 
 
+def _go() -> str | None:
+    """The compiler, and golang.org/x/mod as Debian packs it: nothing is downloaded."""
+    if not (GO_PATH / "src/golang.org/x/mod/sumdb/note").is_dir():
+        return "golang-golang-x-mod-dev is not installed"
+    return _program("go")()
+
+
 _CHECKS: dict[str, Callable[[], str | None]] = {
     "bubblewrap": _bubblewrap,
     "loop": _loop,
-    "go": _program("go"),
+    "go": _go,
     "bsdtar": _program("bsdtar"),
 }

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from evidence.checkpoint import Checkpoint
 from evidence.merkle import CompactRange, consistency_proof, node_hash
-from evidence.note import Ed25519Signer, Signer, sign_note
+from evidence.note import Ed25519Signer, Signer, sign_note, split_note
 from evidence.policy import format_policy, parse_policy
 from evidence.record import leaf_hash
-from evidence.witnessing import ADD_CHECKPOINT, AddCheckpoint
+from evidence.witnessing import ADD_CHECKPOINT, AddCheckpoint, sign_cosignature, signature_lines
 from tests.evidence_samples import LOG_KEY
 from witness.serving import ServingLimits, WitnessServer
 from witness.state import State
@@ -29,6 +29,8 @@ WITNESS = str(Path(sys.executable).with_name("crownest-witness"))
 WITNESS_NAME = "witness.example/w1"
 NOW_S = 1_790_000_000
 START_S_MAX = 20.0
+POLL_S = 0.02
+"""How often a test server looks whether it should stop."""
 
 
 @dataclass
@@ -80,6 +82,12 @@ class GrowingLog:
         return format_policy(self.key.verifier_key)
 
 
+def cosigned(note: bytes, *witnesses: Signer, at_s: int = NOW_S) -> bytes:
+    """The note with the lines of these witnesses."""
+    text, _ = split_note(note)
+    return note + signature_lines([sign_cosignature(text, at_s, key) for key in witnesses]).encode()
+
+
 def make_state(folder: Path, *policies: bytes, name: str = WITNESS_NAME) -> State:
     """A witness that follows the logs of these policies."""
     state = State.make(folder, name)
@@ -94,7 +102,7 @@ def witness_thread(
 ) -> Iterator[WitnessServer]:
     """The real server, in a thread of this process."""
     with WitnessServer(state, "127.0.0.1", 0, now_s=now_s, limits=limits) as server:
-        answering = threading.Thread(target=server.serve_forever, name="test witness")
+        answering = threading.Thread(target=server.serve_forever, args=(POLL_S,), name="test witness")
         answering.start()
         try:
             yield server

@@ -114,6 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "crownest-witness"
     sys_version = ""
+    disable_nagle_algorithm = True  # head and body are two writes; the second would wait for an ack
     error_message_format = "%(message)s\n"
     error_content_type = PLAIN_TYPE
 

@@ -1,6 +1,7 @@
 """The witness as a command and over HTTP: statuses, limits, two processes on one folder, a clean end."""
 
 import contextlib
+import http.client
 import os
 import signal
 import socket
@@ -121,12 +122,16 @@ def test_people_can_read_who_it_is_and_what_it_saw(server: WitnessServer, log: G
 
 def test_a_connection_serves_many_requests(server: WitnessServer, log: GrowingLog) -> None:
     """Keep-alive, as the standard recommends."""
-    with connected(server) as connection:
+    host, port = server.server_address[:2]
+    connection = http.client.HTTPConnection(str(host), int(port), timeout=START_S_MAX)
+    with contextlib.closing(connection):
+        connection.connect()
+        used = connection.sock
         for old, new in ((0, 3), (3, 8)):
-            body = log.request(old, new)
-            head = f"POST /add-checkpoint HTTP/1.1\r\nHost: w\r\nContent-Length: {len(body)}\r\n\r\n"
-            connection.sendall(head.encode() + body)
-            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+            connection.request("POST", "/add-checkpoint", log.request(old, new))
+            answer = connection.getresponse()
+            assert (answer.status, bool(answer.read())) == (200, True)
+            assert connection.sock is used
 
 
 @pytest.mark.parametrize(
