@@ -112,8 +112,6 @@ class WitnessServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server_version = "crownest-witness"
-    sys_version = ""
     disable_nagle_algorithm = True  # head and body are two writes; the second would wait for an ack
     error_message_format = "%(message)s\n"
     error_content_type = PLAIN_TYPE
@@ -122,6 +120,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _witness(self) -> WitnessServer:
         assert isinstance(self.server, WitnessServer)
         return self.server
+
+    def version_string(self) -> str:
+        return "crownest-witness"
 
     def setup(self) -> None:
         super().setup()

@@ -116,7 +116,10 @@ class State:
         except FileNotFoundError:
             return None
         except FormatError as error:
-            raise StateError(f"{path} is damaged ({error}): bring it back from a backup") from error
+            raise StateError(
+                f"{path} is damaged ({error}). An older one from a backup would let the log go back: end "
+                "this witness, and make a new one with another name"
+            ) from error
         return note
 
     def keep(self, origin: str, note: bytes) -> None:

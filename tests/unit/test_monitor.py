@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from evidence.merkle import CompactRange, inclusion_proof, verify_inclusion
+from evidence.note import sign_note
 from evidence.policy import format_policy, parse_policy
 from evidence.record import leaf_hash
 from evidence.tiles import TileTree, hash_tiles
 from evidence.witnessing import sign_cosignature, witness_key
+from tests.cli.recording_server import DROP, RecordingServer, Reply
 from tests.evidence_samples import LOG_KEY, ORIGIN, signer
 from tests.tile_server import API_KEY, TileServer, key_entry, run_entry, serving_tiles, stream_entry
 from tests.witness_kit import NOW_S, GrowingLog, cosigned
@@ -18,6 +20,7 @@ from witness.asking import Asker, AskLimits
 from witness.durable import Locked
 from witness.fetching import FetchLimits, Unreadable, Web
 from witness.following import Following, open_following
+from witness.history import History
 from witness.mirror import Mirror
 from witness.monitor import SEAL_S_MAX, Monitor, Report
 from witness.state import StateError
@@ -422,3 +425,48 @@ def test_an_answer_is_bounded_in_bytes_and_in_time(server: TileServer) -> None:
         Web().get(f"{server.url}/log/checkpoint", 10)
     with pytest.raises(Unreadable, match="takes longer"):
         Web(limits=FetchLimits(whole_s=-1)).get(f"{server.url}/log/checkpoint", 10_000)
+
+
+def test_a_log_that_does_not_hand_out_what_it_signed_is_unreadable(
+    server: TileServer, watch: Watcher
+) -> None:
+    """A missing bundle, an address without a log, a server in trouble: nothing is taken for verified."""
+    server.note = server.log.fork(600).grow(700).note()
+    report = watch()
+    assert (report.exit_code, report.size) == (2, 0)
+    assert "does not hand out" in report.unreadable[0]
+    with pytest.raises(Unreadable, match="begun"):
+        TileLog(Web(), f"{server.url}/v1").checkpoint()
+    server.note, server.refusals = None, [500]
+    report = watch()
+    assert (report.exit_code, report.size, report.findings) == (2, 600, [])
+    assert "500" in report.unreadable[0]
+
+
+def test_a_checkpoint_of_another_name_than_its_key_is_unreadable(server: TileServer, watch: Watcher) -> None:
+    """Signed by the key of the policy, but for another log, or no checkpoint at all."""
+    for text in ("other.example\n1\n" + "A" * 43 + "=\n", "a text\n"):
+        server.note = sign_note(text, LOG_KEY)
+        assert watch().exit_code == 2
+
+
+def test_findings_are_told_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest is counted, so that a log of garbage fills no memory."""
+    monkeypatch.setattr("witness.history.FINDINGS_MAX", 3)
+    history = History(ORIGIN)
+    for _ in range(5):
+        history.add(b"garbage")
+    assert (len(history.findings), history.findings_left_out, history.size) == (3, 2, 5)
+
+
+def test_an_answer_that_breaks_off_or_points_elsewhere_is_not_followed() -> None:
+    """Fewer bytes than announced are unreadable; a redirect is a status like any other."""
+    with RecordingServer().serving() as rogue:
+        rogue.routes["GET /short"] = lambda _: Reply(200, b"short", {"content-length": "100"})
+        rogue.routes["GET /cut"] = lambda _: Reply(200, parts=[b"x", DROP])
+        rogue.routes["GET /away"] = lambda _: Reply(302, b"", {"location": f"{rogue.url}/short"})
+        for path in ("short", "cut"):
+            with pytest.raises(Unreadable):
+                Web().get(f"{rogue.url}/{path}", 1000)
+        assert Web().get(f"{rogue.url}/away", 1000).status == 302
+    assert [request.path for request in rogue.requests] == ["/short", "/cut", "/away"]
