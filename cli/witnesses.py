@@ -83,7 +83,7 @@ class Panel:
             line = await client.cosign(note, consistency)
         except ClientError as error:
             if self._complaints.get(name) != error.message:  # said once, not every second
-                _logger.warning("%s", error.message)
+                _logger.warning("The witness %s did not cosign: %s", name, error.message)
             self._complaints[name] = error.message
             return ""
         self._complaints.pop(name, None)

@@ -228,7 +228,7 @@ class Aftermath:
         """
         bundle = await self._client.body_of(f"{RUNS}/{run.run_id}/proof/bundle")
         verdict = await asyncio.to_thread(
-            verify_bundle, io.BytesIO(bundle), self._policy, expected_run=run.run_id
+            verify_bundle, io.BytesIO(bundle), self._policy, expected_run=run.run_id, allow_unlogged=False
         )
         if verdict.verdict != "COMPLETE" or verdict.exit_code != 0 or verdict.size != len(events) + 1:
             self._found("unproven", f"{run.run_id}: {verdict.to_dict()}")

@@ -18,6 +18,7 @@ from tests.simulation.aftermath import Aftermath
 from tests.simulation.client import Client
 from tests.simulation.ledger import Ledger
 from tests.simulation.load import Load
+from tests.simulation.logwatch import LogWatch
 from tests.simulation.processes import Process, Watch, descendants
 from tests.simulation.server import ServerProcess
 
@@ -28,6 +29,9 @@ BUBBLEWRAP = "bwrap"
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 REMOVE_ROUNDS_MAX = 200
 REMOVE_PAUSE_S = 0.01
+LOG_S_MAX = 10.0
+LOG_PAUSE_S = 0.02
+"""How long a server may take to show the first checkpoint of its log."""
 DARK_S_MAX = 0.1
 """After a power cut the server goes on without its disk for a random time up to this, then it is killed."""
 
@@ -53,6 +57,7 @@ class Campaign:
     _footprint: set[Path] = field(default_factory=set)
     """Control groups and folders of every sandbox that lived at a hit: in the end none may be left."""
     _watch: Watch = field(default_factory=Watch)
+    _stranger: LogWatch = field(default_factory=LogWatch)
     _stuck: set[Process] = field(default_factory=set)
     """Half-made sandboxes of the last server, which the next start must end."""
 
@@ -70,6 +75,7 @@ class Campaign:
             aftermath = Aftermath(client, self.ledger, self.policy)
             begun = time.monotonic()
             await aftermath.recheck()
+            await self._follow_log(client)
             self.recheck_s.append(time.monotonic() - begun)
             load = Load(client, self.ledger, aftermath, self._names)
             if not at_once:
@@ -105,6 +111,7 @@ class Campaign:
             await load.until_settled()
             await load.end()
             await aftermath.once_more()
+            await self._follow_log(client)
         status = await self.server.stop()
         if status != 0:
             self.ledger.findings.add("refused", f"the server was stopped and ended with {status}")
@@ -121,6 +128,7 @@ class Campaign:
         self.server.kill()
         footprint |= self.server.footprint()
         self._watch.kill()
+        self._stranger.close()
         for _ in range(REMOVE_ROUNDS_MAX):
             if _removed(footprint):
                 return
@@ -153,9 +161,22 @@ class Campaign:
         else:
             self._stuck |= left
 
+    async def _follow_log(self, client: Client) -> None:
+        """What a stranger saw of the global log in earlier lives, it must still hold."""
+        deadline = time.monotonic() + LOG_S_MAX
+        while (await client.get("/log/checkpoint")).status != 200:  # the first one comes with the first entry
+            if time.monotonic() > deadline:
+                self.ledger.findings.add("unproven", "the global log shows no checkpoint")
+                return
+            await asyncio.sleep(LOG_PAUSE_S)
+        await asyncio.to_thread(self._stranger.look, self.server.url, self._key(), self.policy, self.ledger)
+
+    def _key(self) -> str:
+        key: str = json.loads(self.server.config.read_text())["apiKey"]
+        return key
+
     async def _client(self, rng: random.Random) -> Client:
-        key = json.loads(self.server.config.read_text())["apiKey"]
-        client = Client(self.server.url, key, self.ledger, rng)
+        client = Client(self.server.url, self._key(), self.ledger, rng)
         if not self.policy:
             self.policy = await client.body_of("/v1/proof/policy")
         return client
