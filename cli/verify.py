@@ -99,13 +99,13 @@ def _given(expected: str | None, allowed: dict[str, bool]) -> dict[str, Any]:
 
 def _verify_evidence(file: Path, bundle: Path | None, policy: bytes, options: dict[str, Any]) -> Verdict:
     """Check a pretty evidence.json (PROOF P9.2a). It is of an ended run, so --allow-open has no meaning."""
-    from evidence.verify import verify_evidence_json
+    from evidence.verify import verify_bundle
 
     if options.pop("allow_open", False):
         raise usage("--allow-open goes with a proof.zip: evidence exists only once a run has ended.")
     shown = _read(file, EVIDENCE_BYTES_MAX)
     if bundle is not None:
-        return verify_evidence_json(shown, bundle, policy, **options)
+        return verify_bundle(bundle, policy, shown=shown, **options)
     run_id = options["expected_run"] or _run_of(shown, file)
     from cli.options import session
 
@@ -113,7 +113,7 @@ def _verify_evidence(file: Path, bundle: Path | None, policy: bytes, options: di
         with session(run_id) as client:
             client.proof_bundle(run_id, cast("Any", fetched))
         fetched.seek(0)
-        return verify_evidence_json(shown, cast("Any", fetched), policy, **options)
+        return verify_bundle(cast("Any", fetched), policy, shown=shown, **options)
 
 
 def _run_of(shown: bytes, file: Path) -> str:

@@ -26,6 +26,7 @@ from evidence.note import BadSignature, OpenedNote, UnknownKey, Verifier, open_n
 from evidence.policy import Policy
 from evidence.record import parse_time
 from evidence.report import Findings
+from evidence.spans import Span
 from evidence.tlog import judge_inclusion, not_after, not_before, open_log_checkpoint
 from evidence.verdict import VerificationError
 
@@ -64,6 +65,17 @@ class Judgement:
         pin = self._findings.options.pin
         if pin is not None and header.seq == pin.size:
             self._root_at_pin = self.chain.tree.root()
+
+    def take(self, span: Span) -> bool:
+        """Accept all events of a span at once, or answer that they must be added one by one."""
+        pin, size = self._findings.options.pin, self.chain.size
+        if pin is not None and size < pin.size <= size + span.count:
+            return False
+        if not (self.contents.expects_output and self.chain.continues(span)):
+            return False
+        self.chain.take(span)
+        self.contents.take(span)
+        return True
 
     def finish(
         self,
