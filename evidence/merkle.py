@@ -99,7 +99,9 @@ def subtree_roots(start: int, leaves: Sequence[bytes]) -> list[tuple[int, bytes]
         nodes = leaves[at : at + (1 << level)]
         while len(nodes) > 1:
             pairs = iter(nodes)
-            nodes = [node_hash(left, right) for left, right in zip(pairs, pairs, strict=True)]
+            nodes = [
+                sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)
+            ]
         result.append((level, nodes[0]))
     return result
 

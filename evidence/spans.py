@@ -95,7 +95,7 @@ def _span_at(pattern: re.Pattern[bytes], block: bytes, start: int) -> Span | Non
             prev != expected_prev
             or int(seq) != expected_seq
             or b"%d" % len(payload) != size
-            or _base64(sha256(b"\x02" + a2b_base64(salt) + payload).digest()) != bound
+            or b2a_base64(sha256(b"\x02" + a2b_base64(salt) + payload).digest(), newline=False) != bound
             or not (created_at == time or (created_at > time and _is_time(created_at)))
             or not (text.isascii() or _is_utf8(text))
             or len(text) > OUTPUT_EVENT_BYTES_MAX  # what it says is never longer than how it is spelled
@@ -104,7 +104,8 @@ def _span_at(pattern: re.Pattern[bytes], block: bytes, start: int) -> Span | Non
         leaf = sha256(b"\x00" + record).digest()
         leaves.append(leaf)
         output[kind].append(text)
-        expected_seq, expected_prev, time, end = expected_seq + 1, _base64(leaf), created_at, found.end()
+        expected_prev = b2a_base64(leaf, newline=False)
+        expected_seq, time, end = expected_seq + 1, created_at, found.end()
         found = pattern.match(block, end)
     if not leaves:
         return None
@@ -122,10 +123,6 @@ def _span_at(pattern: re.Pattern[bytes], block: bytes, start: int) -> Span | Non
         unescape(b"".join(output[b"stdout"])),
         unescape(b"".join(output[b"stderr"])),
     )
-
-
-def _base64(data: bytes) -> bytes:
-    return b2a_base64(data, newline=False)
 
 
 def _is_time(text: bytes) -> bool:
