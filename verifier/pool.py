@@ -37,17 +37,25 @@ def looking(jobs: int) -> Generator[Each]:
 def _each(
     executor: ProcessPoolExecutor, waiting_max: int, look: Look, blocks: Iterable[bytes]
 ) -> Iterator[tuple[bytes, list[Span]]]:
-    """`Each` over the processes; should they be killed, this one does their work."""
+    """`Each` over the processes; where they are killed or cannot be started, this one does the work."""
     waiting: deque[tuple[bytes, Future[list[Span]] | None]] = deque()
     for block in blocks:
-        try:
-            waiting.append((block, executor.submit(look, block)))
-        except BrokenExecutor:
-            waiting.append((block, None))
+        waiting.append((block, _ask(executor, look, block)))
         if len(waiting) == waiting_max:
             yield _answer(look, *waiting.popleft())
     while waiting:
         yield _answer(look, *waiting.popleft())
+
+
+def _ask(executor: ProcessPoolExecutor, look: Look, block: bytes) -> Future[list[Span]] | None:
+    # Asking may start a process, which inherits what is blocked here: Ctrl-C is for this one alone.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return executor.submit(look, block)
+    except (BrokenExecutor, OSError):  # OSError: no process more can be started
+        return None
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _answer(look: Look, block: bytes, found: Future[list[Span]] | None) -> tuple[bytes, list[Span]]:
@@ -58,8 +66,7 @@ def _answer(look: Look, block: bytes, found: Future[list[Span]] | None) -> tuple
 
 
 def _begin() -> None:
-    """In a new process: leave Ctrl-C to the one that started it, and end with that one, however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """In a new process: end with the one that started it, however that one ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -9,9 +9,9 @@ import pytest
 from eventstore.views import VIEWS
 
 ROOT = Path(__file__).resolve().parents[2]
-NAME = re.compile(r"`((?:evidence|eventstore|projections|runs|runner|api|cli|client)(?:\.\w+)+)`")
+NAME = re.compile(r"`((?:evidence|eventstore|projections|runs|runner|api|cli|client|verifier)(?:\.\w+)+)`")
 FILE = re.compile(
-    r"`((?:evidence|eventstore|projections|runs|runner|api|cli|client|docs|tests|examples)/[\w./-]+)`"
+    r"`((?:evidence|eventstore|projections|runs|runner|api|cli|client|verifier|docs|tests|examples)/[\w./-]+)`"
 )
 LINK = re.compile(r"\]\(([\w./-]+)\)")
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
