@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-ROOMS := evidence eventstore projections runs runner api cli client witness
+ROOMS := evidence eventstore projections runs runner api cli client witness verifier
 
-.PHONY: help setup setup-dev demo test check sdists bench crash docs format clean
+.PHONY: help setup setup-dev demo test check sdists bench crash docs verifier format clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -45,12 +45,16 @@ bench: setup-dev ## figures, as ratios against something in the same run (BENCH_
 	@$(BIN)/python -m bench.proof_cost
 	@$(BIN)/python -m bench.replay
 	@$(BIN)/python -m bench.tail
+	@$(BIN)/python -m bench.verify
 
 crash: setup-dev ## kill -9 and power cuts under load (CRASH_KILLS=100 CRASH_CUTS=50)
 	@$(BIN)/python -m tests.simulation.crash --kills $(or $(CRASH_KILLS),100) --cuts $(or $(CRASH_CUTS),50) $(if $(CRASH_SEED),--seed $(CRASH_SEED),)
 
 docs: setup-dev ## write docs/cli.md anew from the help
 	@$(BIN)/python -m cli.docs > docs/cli.md
+
+verifier: ## the single file dist/crownest-verify, for auditors (runs with python3 and cryptography)
+	@$(PYTHON) -m verifier.pack dist/crownest-verify
 
 format: setup-dev ## let the formatter and the fixable lints do their work
 	@$(BIN)/ruff format .

@@ -63,7 +63,7 @@ def _text(cell: object) -> str:
     return str(cell)
 
 
-def machine() -> str:
+def machine(rounds: int = ROUNDS) -> str:
     """One line about where the figures come from."""
     versions = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
-    return f"{os.cpu_count()} cores, {versions}, median of {ROUNDS} rounds"
+    return f"{os.cpu_count()} cores, {versions}, median of {rounds} rounds"

@@ -17,7 +17,7 @@ from cli.lazy import ExampleCommand
 from cli.loopback import is_loopback
 from cli.options import WholeNumber
 from cli.problems import EXIT_USAGE, failure
-from cli.verdict_text import ANOTHER_POLICY
+from evidence.verdict_text import ANOTHER_POLICY
 
 if TYPE_CHECKING:
     from evidence.policy import Policy

@@ -6,9 +6,9 @@ from itertools import groupby
 from typing import TextIO
 
 from cli import output
-from cli.terminal import one_line
-from cli.verdict_text import REMEDIES, wrapped
 from evidence.verdict import CODES
+from evidence.verdict_text import REMEDIES, wrapped
+from evidence.visible import one_line
 from witness.history import Finding
 from witness.monitor import Report
 

@@ -6,12 +6,15 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from cli.problems import Problem
-from cli.terminal import one_line
+from evidence.visible import one_line
+
+if TYPE_CHECKING:
+    from evidence.verdict import Verdict
 
 COLUMN_GAP_CHARS = 2
 LAST_COLUMN_CHARS_MIN = 24
@@ -74,6 +77,20 @@ def hint(text: str) -> None:
 def warn(text: str) -> None:
     """Something that did not stop the command but should be known."""
     note(paint("warning: ", sys.stderr, colour="yellow", bold=True) + one_line(text))
+
+
+def verdict(result: Verdict) -> None:
+    """Print a verification's verdict in words on stdout."""
+    from evidence.verdict_text import verdict_text
+
+    def styled(text: str, style: str) -> str:
+        if style in {"bold", "dim"}:
+            return paint(text, sys.stdout, bold=style == "bold", dim=style == "dim")
+        return paint(text, sys.stdout, colour=style)
+
+    fancy = is_terminal(sys.stdout) and (sys.stdout.encoding or "").lower() in {"utf-8", "utf8"}
+    marks = ("\N{CHECK MARK}", "\N{BULLET}") if fancy else ("+", "-")
+    write_out(verdict_text(result, styled, marks=marks))
 
 
 def error(problem: Problem, *, as_json: bool) -> None:

@@ -17,8 +17,8 @@ from cli.lazy import ExampleCommand
 from cli.options import JSON
 from cli.problems import EXIT_ERROR, EXIT_OK, usage
 from cli.target import CREDENTIAL_VARIABLES, connect, find
-from cli.terminal import one_line
 from client.errors import ClientError
+from evidence.visible import one_line
 
 if TYPE_CHECKING:
     from cli.smoke_checks import Smoke

@@ -10,6 +10,8 @@ from __future__ import annotations
 import codecs
 import re
 
+from evidence.visible import visible
+
 SEQUENCE_CHARS_MAX = 64
 """A colour sequence longer than this is shown, not obeyed."""
 
@@ -19,7 +21,6 @@ _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 _BEGINS_COLOUR = re.compile(r"\x1b(\[[0-9;:]*)?")
 # C0 without tab, line feed and carriage return (progress bars need it), DEL, and C1.
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_LINE_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class TerminalFilter:
@@ -72,17 +73,4 @@ def _split_unfinished(text: str) -> tuple[str, str]:
 
 
 def _neutral(text: str) -> str:
-    return _CONTROLS.sub(_visible, text)
-
-
-def _visible(match: re.Match[str]) -> str:
-    """Caret notation for C0 and DEL, as `cat -v` shows them; a number for the others."""
-    code = ord(match.group())
-    if code < 0x20:
-        return "^" + chr(code + 0x40)
-    return "^?" if code == 0x7F else f"<U+{code:04X}>"
-
-
-def one_line(text: str) -> str:
-    """Text from elsewhere for use within one line of ours: every control character made visible."""
-    return _LINE_CONTROLS.sub(_visible, text)
+    return _CONTROLS.sub(visible, text)

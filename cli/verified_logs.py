@@ -11,16 +11,14 @@ from cli import output
 from cli.event_output import EventWriter
 from cli.files import replacing
 from cli.problems import CliError, Problem, failure, usage
-from cli.verdict_text import ANOTHER_COPY, REMEDIES
 from client.api import CrownestClient
 from client.verified import follow_verified
 from evidence.canonical import FormatError
-from evidence.note import NOTE_BYTES_MAX
+from evidence.pin import PIN_BYTES_MAX, Pin, parse_pin
 from evidence.policy import parse_policy
 from evidence.verdict import CODES, VerificationError
-from evidence.window import Pin, StreamReading, parse_pin
-
-PIN_BYTES_MAX = NOTE_BYTES_MAX + 4096
+from evidence.verdict_text import ANOTHER_COPY, REMEDIES
+from evidence.window import StreamReading
 
 
 def write_verified(

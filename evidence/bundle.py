@@ -6,6 +6,7 @@ The server writes a bundle as a stream (`BundleWriter`); the verifier reads it a
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO, Protocol
@@ -122,6 +123,12 @@ def split_entry(entry: bytes) -> Entry:
     return [line + b"\n" for line in lines], last
 
 
+def read_entry(log: io.BufferedIOBase) -> Entry:
+    """The next nine lines of a log, each as long as it may be; at its end they are empty or cut."""
+    lines = [log.readline(RECORD_LINE_BYTES_MAX) for _ in range(RECORD_LINES)]
+    return lines, log.readline(PAYLOAD_LINE_BYTES_MAX)
+
+
 class BundleWriter:
     """Writes a bundle into a seekable file, member after member, holding no member in memory.
 
@@ -231,14 +238,9 @@ class Bundle:
         """Members read to their end whose bytes do not fit the zip's own checksum."""
         return self._zip.damaged
 
-    def entries(self) -> Iterator[Entry]:
-        """The events, one at a time."""
-        log = self._zip.open(EVENTS)
-        read = log.readline
-        while first := read(RECORD_LINE_BYTES_MAX):
-            lines = [first]
-            lines += [read(RECORD_LINE_BYTES_MAX) for _ in range(RECORD_LINES - 1)]
-            yield lines, read(PAYLOAD_LINE_BYTES_MAX)
+    def log(self) -> io.BufferedReader:
+        """The events: `events.log` as a stream."""
+        return self._zip.open(EVENTS)
 
     def artifact(self, artifact_id: str) -> Iterator[bytes]:
         """An artifact's content in chunks."""

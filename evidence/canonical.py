@@ -49,9 +49,8 @@ def canonical(value: object) -> bytes:
     Raises `ProfileError` for everything outside the profile.
     """
     _check_profile(value, 0)
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     try:
-        return _escape_line_separators(text.encode())
+        return _escape_line_separators(_write(value).encode())
     except UnicodeEncodeError as error:
         raise ProfileError("a string holds a lone surrogate: it has no UTF-8 form") from error
 
@@ -73,24 +72,8 @@ def parse(data: bytes) -> object:
     Raises `FormatError` when it is not UTF-8 JSON and `ProfileError` for duplicate keys, floats,
     NaN, integers of 2^53 and more, non-ASCII keys, lone surrogates and too many levels.
     """
-    try:
-        value: object = json.loads(
-            data.decode(),
-            object_pairs_hook=_object_without_duplicates,
-            parse_float=_refuse_float,
-            parse_constant=_refuse_float,
-            parse_int=_small_int,
-        )
-    except FormatError:
-        raise
-    except UnicodeDecodeError as error:
-        raise FormatError(f"not UTF-8 at byte {error.start}") from error
-    except json.JSONDecodeError as error:
-        raise FormatError(f"not JSON: {error.msg} at character {error.pos}") from error
-    except RecursionError as error:
-        raise ProfileError(f"more than {NESTING_MAX} levels of nesting") from error
-    _check_profile(value, 0)
-    _refuse_surrogates(value)
+    value = _load(data)
+    canonical(value)
     return value
 
 
@@ -107,14 +90,37 @@ def decode(payload: bytes) -> dict[str, Any]:
                 return cast("dict[str, Any]", fast)
         except ValueError:
             pass  # told precisely by the reference below
-    value = parse(payload)
+    value = _load(payload)
+    expected = canonical(value)
     if not isinstance(value, dict):
         raise FormatError("not a JSON object")
-    if canonical(cast("object", value)) != payload:
+    if expected != payload:
         raise ProfileError(
             "not the canonical bytes: keys are sorted, no spaces, one spelling for every value"
         )
     return cast("dict[str, Any]", value)
+
+
+def unescape(text: bytes) -> bytes:
+    """What the inside of a canonical JSON string says, as UTF-8; the caller checked that it is one."""
+    quoted = b'"' + text + b'"'
+    said: str = _orjson.loads(quoted) if _orjson is not None else json.loads(quoted.decode())
+    return said.encode()
+
+
+def _load(data: bytes) -> object:
+    """Read JSON without the checks of `canonical`. Raises `FormatError`, also for what only parsing sees."""
+    try:
+        value: object = _read(data.decode())
+    except FormatError:
+        raise
+    except UnicodeDecodeError as error:
+        raise FormatError(f"not UTF-8 at byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        raise FormatError(f"not JSON: {error.msg} at character {error.pos}") from error
+    except RecursionError as error:
+        raise ProfileError(f"more than {NESTING_MAX} levels of nesting") from error
+    return value
 
 
 def _check_profile(value: Any, depth: int) -> None:
@@ -148,13 +154,6 @@ def _check_depth(depth: int) -> None:
         raise ProfileError(f"more than {NESTING_MAX} levels of nesting")
 
 
-def _refuse_surrogates(value: object) -> None:
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise ProfileError("a string holds a lone surrogate: it has no UTF-8 form") from error
-
-
 def _escape_line_separators(data: bytes) -> bytes:
     if data.isascii():
         return data
@@ -178,3 +177,12 @@ def _small_int(text: str) -> int:
     if len(text) > len("-9007199254740992"):
         raise ProfileError("an integer of 2^53 or more is not exact in every JSON reader")
     return int(text)
+
+
+_write = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+_read = json.JSONDecoder(
+    object_pairs_hook=_object_without_duplicates,
+    parse_float=_refuse_float,
+    parse_constant=_refuse_float,
+    parse_int=_small_int,
+).decode

@@ -11,6 +11,7 @@ from hashlib import sha256
 from evidence.bundle import RECORD_LINES
 from evidence.canonical import FormatError
 from evidence.checkpoint import Checkpoint
+from evidence.fold import OUTPUT_TYPES
 from evidence.merkle import CompactRange
 from evidence.record import (
     SCHEMA,
@@ -22,6 +23,7 @@ from evidence.record import (
     parse_record,
     parse_time,
 )
+from evidence.spans import Span
 from evidence.verdict import VerificationError
 
 TYPES_KNOWN_MAX = 256
@@ -58,7 +60,7 @@ class Chain:
         self._fixed_lines = [f"{SCHEMA}\n".encode(), f"{stream}\n".encode()]
         self._prev_line = _hash_line(genesis(stream, anchor))
         self.first_created_at = self.created_at = ""
-        self._types: dict[bytes, str] = {}
+        self._types = {f"{kind}\n".encode(): kind for kind in OUTPUT_TYPES}
         self._skipped_to: int | None = None
 
     @property
@@ -92,6 +94,23 @@ class Chain:
         self.first_created_at = self.first_created_at or header.created_at
         self.created_at = header.created_at
         return header
+
+    def continues(self, span: Span) -> bool:
+        """Whether the span stands in its place: then `add` would accept each of its records."""
+        return (
+            not self._skipped_to
+            and span.first_seq == self.size + 1 > 1  # event 1 has a form of its own
+            and span.prev_line == self._prev_line
+            and span.first_created_at >= self.created_at
+            and self.size + span.count <= self._checkpoint.size
+        )
+
+    def take(self, span: Span) -> None:
+        """Do what `add` does for each of its records."""
+        for level, root in span.subtrees:
+            self.tree.push_subtree(level, root)
+        self._prev_line = _hash_line(span.last_leaf)
+        self.created_at = span.last_created_at
 
     def finish(self) -> None:
         """Compare the number of records and their root with what was signed."""

@@ -14,12 +14,11 @@ from typing import Any
 from evidence.absent import AbsentPayloads
 from evidence.canonical import FormatError, ProfileError, decode
 from evidence.chain import Header
-from evidence.fold import OUTPUT_TYPES, RunFold, StreamDigests, raw_bytes
+from evidence.fold import OUTPUT_EVENT_BYTES_MAX, OUTPUT_TYPES, RunFold, StreamDigests, raw_bytes
 from evidence.record import SALT_BYTES, commitment, decode_base64, encode_base64
+from evidence.spans import Span
 from evidence.verdict import VerificationError
 
-OUTPUT_EVENT_BYTES_MAX = 64 * 1024
-"""Raw bytes of one output event (P1.3)."""
 RUN_PREFIX = "wsr_"
 KEPT_BYTES_MAX = 16 * 1024 * 1024
 """Payload bytes of all artifact events together: what must be remembered of a stream."""
@@ -80,6 +79,19 @@ class Contents:
                 self._complain(Stage.PAYLOAD, "E_FORMAT", f"Event {header.seq}: {error}.", header.seq)
             except VerificationError as error:
                 self._complaints.setdefault(Stage.PAYLOAD, error)
+
+    @property
+    def expects_output(self) -> bool:
+        """Whether output is what may come now: the run goes on, and nothing is wrong so far."""
+        ended = self._outcome_seq or self.terminal_seq or self.seal_seq
+        return self.is_run and not ended and not self._complaints
+
+    def take(self, span: Span) -> None:
+        """Do what `add` does for each event of a span, when output is expected."""
+        self.digests.feed("stdout", span.stdout)
+        self.digests.feed("stderr", span.stderr)
+        last_seq = span.first_seq + span.count - 1
+        self.fold.apply_output(len(span.stdout), len(span.stderr), last_seq, span.last_created_at)
 
     def raise_complaint(self, stage: Stage) -> None:
         """Tell what was found in this stage, if anything was."""

@@ -19,6 +19,8 @@ RUN_PROJECTION = "run/v1"
 EVIDENCE_PROJECTION = "evidence/v1"
 TERMINAL_STATUSES = frozenset({"succeeded", "failed", "canceled"})
 OUTPUT_TYPES = frozenset({"stdout", "stderr"})
+OUTPUT_EVENT_BYTES_MAX = 64 * 1024
+"""Raw bytes of one output event (P1.3)."""
 
 Event = Mapping[str, Any]
 """A parsed payload. Its shape is checked by using it: a wrong one raises `FoldError`."""
@@ -91,6 +93,12 @@ class RunFold:
             raise FoldError(
                 f"event {event.get('seq')!a} does not have the fields of its type: {error!r}"
             ) from error
+
+    def apply_output(self, stdout_bytes: int, stderr_bytes: int, last_seq: int, last_created_at: str) -> None:
+        """Fold consecutive output events at once: what they sum up to, and where the last one stands."""
+        self.stdout_bytes += stdout_bytes
+        self.stderr_bytes += stderr_bytes
+        self.public_size, self.last_created_at = last_seq, last_created_at
 
     def run_view(self) -> dict[str, Any]:
         """The fold `run/v1`: the Workspace Run object of CONTRACT §3.2, at any moment of the run.

@@ -29,6 +29,7 @@ from evidence.note import BadSignature, OpenedNote, UnknownKey, Verifier, open_n
 from evidence.policy import Policy
 from evidence.record import parse_time
 from evidence.report import Findings
+from evidence.spans import Span
 from evidence.tlog import judge_inclusion, not_after, not_before, open_log_checkpoint, parse_tlog_proof
 from evidence.verdict import VerificationError
 
@@ -68,6 +69,17 @@ class Judgement:
         if pin is not None and header.seq == pin.size:
             self._root_at_pin = self.chain.tree.root()
 
+    def take(self, span: Span) -> bool:
+        """Accept all events of a span at once, or answer that they must be added one by one."""
+        pin, size = self._findings.options.pin, self.chain.size
+        if pin is not None and size < pin.size <= size + span.count:
+            return False
+        if not (self.contents.expects_output and self.chain.continues(span)):
+            return False
+        self.chain.take(span)
+        self.contents.take(span)
+        return True
+
     def finish(
         self,
         evidence: bytes | None,
@@ -105,7 +117,7 @@ class Judgement:
             findings.not_after_ms = _ms(not_after(self._policy, findings.log.cosigned))
             log_size = findings.log.checkpoint.size
             self._refuse_retired(findings.log.signers, log_size)
-        elif not findings.options.allow_unlogged:
+        elif self.contents.seal is not None and not findings.options.allow_unlogged:
             raise VerificationError("E_INCLUSION", "The bundle has no run.tlog-proof (--allow-unlogged).")
         self._refuse_retired(findings.signers, log_size)
 

@@ -88,6 +88,24 @@ def cover(start: int, end: int) -> list[tuple[int, int]]:
     return result
 
 
+def subtree_roots(start: int, leaves: Sequence[bytes]) -> list[tuple[int, bytes]]:
+    """Level and root of the fewest full subtrees that these leaves, from leaf `start` on, make; in order.
+
+    Pushed into the compact range of `start` leaves they do what appending each leaf does.
+    """
+    result: list[tuple[int, bytes]] = []
+    for level, index in cover(start, start + len(leaves)):
+        at = (index << level) - start
+        nodes = leaves[at : at + (1 << level)]
+        while len(nodes) > 1:
+            pairs = iter(nodes)
+            nodes = [
+                sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)
+            ]
+        result.append((level, nodes[0]))
+    return result
+
+
 def range_cover(start: int, end: int, size: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """What a window [start, end) of a tree needs beside its own leaves: left and right cover (P3.3)."""
     if not 0 <= start <= end <= size:

@@ -66,7 +66,7 @@ CODES = {
     "E_DOUBLE_SEAL": Code("P5.6", "A run was sealed a second time."),
     "E_LOG_FORK": Code("P5.6", "The log, or a stream in it, does not continue what it was."),
 }
-"""Every code that this verifier can give, in the order in which it looks (P9.1)."""
+"""Every code, in the order in which a bundle is looked at (P9.1); the last ones are of windows and the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +74,14 @@ class Options:
     """What the auditor expects and allows (P9.2).
 
     `expected_run` is the id of the run or organisation that the proof must be of. `allow_unlogged` accepts
-    a bundle without `run.tlog-proof`; until the global log exists that is the default. `allow_unattested`
-    accepts a sealed run without attestations, or a policy that names no key for them. `pin` is a checkpoint
-    of the same stream that the auditor kept from earlier.
+    a sealed run without `run.tlog-proof` (P5.3), `allow_unattested` one without attestations, or a policy
+    that names no key for them (P11). `pin` is a checkpoint of the same stream that the auditor kept.
     """
 
     expected_run: str | None = None
     allow_open: bool = False
     allow_withheld: bool = False
-    allow_unlogged: bool = True
+    allow_unlogged: bool = False
     allow_unattested: bool = False
     strict_time: bool = False
     pin: Checkpoint | None = None

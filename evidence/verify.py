@@ -9,22 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from evidence.bundle import Bundle, Entry
 from evidence.canonical import FormatError
 from evidence.checkpoint import Checkpoint
+from evidence.feed import Each, Feed, blocks_of, here
 from evidence.judgement import Judgement
 from evidence.policy import parse_policy
 from evidence.report import Findings, failed_verdict, unreadable_verdict, verdict_of
+from evidence.spans import Span, find_spans
 from evidence.verdict import Options, Verdict, VerificationError
 
-PROGRESS_EVENTS = 4096
-"""Events between two calls of `on_progress`."""
-
 Progress = Callable[[int, int], None]
-"""Called with the number of events done and the number that were signed."""
+"""Called after each block with the number of events done and the number that were signed."""
 
 
 def verify_bundle(
@@ -34,39 +34,35 @@ def verify_bundle(
     expected_run: str | None = None,
     allow_open: bool = False,
     allow_withheld: bool = False,
-    allow_unlogged: bool = True,
+    allow_unlogged: bool = False,
     allow_unattested: bool = False,
     strict_time: bool = False,
     pin: Checkpoint | None = None,
+    shown: bytes | None = None,
     on_progress: Progress | None = None,
+    each: Each = here,
 ) -> Verdict:
-    """Verify a proof bundle against a policy file; see `Options` for the rest. Never raises."""
+    """Verify a proof bundle against a policy file; see `Options` for the rest. Never raises.
+
+    With `shown`, a pretty evidence.json, verify also that it is the one that the bundle seals (P9.2a).
+    `each` says where blocks of the log are looked at; it cannot change the verdict.
+    """
     options = Options(
         expected_run, allow_open, allow_withheld, allow_unlogged, allow_unattested, strict_time, pin
     )
-    return _verify(bundle, policy, options, on_progress)
-
-
-def verify_evidence_json(
-    shown: bytes,
-    bundle: BinaryIO | Path,
-    policy: bytes,
-    *,
-    expected_run: str | None = None,
-    allow_withheld: bool = False,
-    allow_unlogged: bool = True,
-    allow_unattested: bool = False,
-    strict_time: bool = False,
-) -> Verdict:
-    """Verify a bundle, and that a pretty evidence.json is the one that it seals (P9.2a). Never raises."""
-    options = Options(
-        expected_run,
-        allow_withheld=allow_withheld,
-        allow_unlogged=allow_unlogged,
-        allow_unattested=allow_unattested,
-        strict_time=strict_time,
-    )
-    return _verify(bundle, policy, options, None, shown)
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(bundle.open("rb")) if isinstance(bundle, Path) else bundle
+            opened = Bundle(file)
+            verifier = StreamVerifier(policy, options, wanted=opened.artifact_ids)
+            verdict = _feed(opened, verifier, shown, on_progress, each)
+        except (FormatError, OSError) as error:
+            return unreadable_verdict(f"The bundle: {error}.")
+        if verdict.ok and opened.damaged:
+            return unreadable_verdict(
+                f"The bundle: the zip's checksum of {', '.join(opened.damaged)} is wrong."
+            )
+        return verdict
 
 
 class StreamVerifier:
@@ -108,6 +104,10 @@ class StreamVerifier:
             self._verdict = failed_verdict(self._findings, error)
         return self._verdict is None
 
+    def take(self, span: Span) -> bool:
+        """Accept all events of a span at once, or answer that they must be added one by one."""
+        return self._judgement is not None and self._verdict is None and self._judgement.take(span)
+
     def finish(
         self,
         evidence: bytes | None = None,
@@ -131,6 +131,11 @@ class StreamVerifier:
         return self._verdict
 
     @property
+    def stream(self) -> str:
+        """The id of the stream that the checkpoint is of; empty before `begin` accepted one."""
+        return self._findings.stream or ""
+
+    @property
     def progress(self) -> tuple[int, int]:
         """Events accepted so far, and events that the checkpoint covers."""
         if self._judgement is None:
@@ -138,39 +143,18 @@ class StreamVerifier:
         return self._judgement.chain.size, self._judgement.checkpoint.size
 
 
-def _verify(
-    source: BinaryIO | Path,
-    policy: bytes,
-    options: Options,
-    on_progress: Progress | None,
-    shown: bytes | None = None,
-) -> Verdict:
-    """Feed a bundle to the state machine; whatever its container does wrong makes it unreadable."""
-    with ExitStack() as stack:
-        try:
-            file = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source
-            bundle = Bundle(file)
-            verdict = _feed(
-                bundle, StreamVerifier(policy, options, wanted=bundle.artifact_ids), on_progress, shown
-            )
-        except (FormatError, OSError) as error:
-            return unreadable_verdict(f"The bundle: {error}.")
-        if verdict.ok and bundle.damaged:
-            return unreadable_verdict(
-                f"The bundle: the zip's checksum of {', '.join(bundle.damaged)} is wrong."
-            )
-        return verdict
-
-
 def _feed(
-    bundle: Bundle, verifier: StreamVerifier, on_progress: Progress | None, shown: bytes | None
+    bundle: Bundle, verifier: StreamVerifier, shown: bytes | None, on_progress: Progress | None, each: Each
 ) -> Verdict:
+    """Feed a bundle to the state machine."""
     if verifier.begin(bundle.checkpoint, bundle.anchor):
-        for number, entry in enumerate(bundle.entries(), 1):
-            if not verifier.add(entry):
+        feed = Feed(verifier)
+        for block, spans in each(partial(find_spans, verifier.stream), blocks_of(bundle.log())):
+            if not feed.add(block, spans):
                 break
-            if on_progress is not None and number % PROGRESS_EVENTS == 0:
+            if on_progress is not None:
                 on_progress(*verifier.progress)
+        feed.finish()
     return verifier.finish(
         bundle.evidence,
         tlog_proof=bundle.tlog_proof,

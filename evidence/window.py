@@ -8,7 +8,6 @@ seen, makes the next reading continue this one.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from evidence.bundle import RECORD_LINES
@@ -19,41 +18,17 @@ from evidence.contents import open_payload_line, read_event
 from evidence.fold import OUTPUT_TYPES
 from evidence.judgement import open_run_checkpoint, read_run_checkpoint
 from evidence.note import Verifier
+from evidence.pin import Pin
 from evidence.policy import Policy
 from evidence.proofs import RANGE_HEADER, parse_consistency_proof, parse_range_proof
-from evidence.record import Record, encode_base64, leaf_hash, parse_decimal, parse_hash, parse_record
+from evidence.record import Record, encode_base64, leaf_hash, parse_record
 from evidence.verdict import VerificationError
 
-PIN_HEADER = "crownest/pin/v1"
 ENTRY_LINES = RECORD_LINES + 1
 ABSENT_MAX = 100_000
 """Events without payload that one reading remembers until their redaction comes."""
 
 Event = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """Where a reading ended: the last leaf that was seen, and the signed checkpoint that proved it."""
-
-    seq: int
-    leaf: bytes
-    note: bytes
-
-    def to_bytes(self) -> bytes:
-        """The pair of `parse_pin`: three lines, an empty one, and the run checkpoint as it was signed."""
-        return f"{PIN_HEADER}\nseq {self.seq}\nleaf {encode_base64(self.leaf)}\n\n".encode() + self.note
-
-
-def parse_pin(data: bytes) -> Pin:
-    """Read a pin in its one spelling; the checkpoint in it is judged by who uses it. Raises `FormatError`."""
-    head, separator, note = data.partition(b"\n\n")
-    lines = head.decode("ascii", "replace").split("\n")
-    if not separator or len(lines) != 3 or lines[0] != PIN_HEADER:
-        raise FormatError(f"a pin is {PIN_HEADER}, seq, leaf, an empty line and a run checkpoint")
-    if not lines[1].startswith("seq ") or not lines[2].startswith("leaf "):
-        raise FormatError("a pin names a seq and a leaf")
-    return Pin(parse_decimal(lines[1].removeprefix("seq ")), parse_hash(lines[2].removeprefix("leaf ")), note)
 
 
 class StreamReading:

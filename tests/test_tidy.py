@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("evidence", "eventstore", "projections", "runs", "runner", "api", "cli", "client", "witness")
+ROOMS = (
+    "evidence",
+    "eventstore",
+    "projections",
+    "runs",
+    "runner",
+    "api",
+    "cli",
+    "client",
+    "witness",
+    "verifier",
+)
 FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 50
 LEFTOVERS = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evidence.window import parse_pin
+from evidence.pin import parse_pin
 from tests.cli.cli_runner import Result, Shell
 from tests.serving import Running, archive, serving
 

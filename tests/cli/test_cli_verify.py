@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.verdict_text import ANOTHER_COPY, REMEDIES, remedy
 from evidence.verdict import CODES, FAILED, Verdict
+from evidence.verdict_text import ANOTHER_COPY, REMEDIES, remedy
 from tests.cli.cli_runner import CROWNEST, Shell
 from tests.cli.proof_files import RUN, Proof, make_proof, tampered
 from tests.cli.recording_server import RecordingServer, Reply

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.terminal import SEQUENCE_CHARS_MAX, TerminalFilter, one_line
+from cli.terminal import SEQUENCE_CHARS_MAX, TerminalFilter
+from evidence.visible import one_line
 
 DANGEROUS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f]|\x1b(?!\\[[0-9;:]*m)")
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from eventstore.views import VIEWS
+from tests.test_tidy import ROOMS
 
 ROOT = Path(__file__).resolve().parents[2]
-NAME = re.compile(r"`((?:evidence|eventstore|projections|runs|runner|api|cli|client|witness)(?:\.\w+)+)`")
-FILE = re.compile(
-    r"`((?:evidence|eventstore|projections|runs|runner|api|cli|client|witness|docs|tests|examples)/[\w./-]+)`"
-)
+ANY_ROOM = "|".join(ROOMS)
+NAME = re.compile(rf"`((?:{ANY_ROOM})(?:\.\w+)+)`")
+FILE = re.compile(rf"`((?:{ANY_ROOM}|docs|tests|examples)/[\w./-]+)`")
 LINK = re.compile(r"\]\(([\w./-]+)\)")
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 

@@ -15,7 +15,7 @@ from evidence.dsse import key_id, sign_envelope
 from evidence.note import Ed25519Signer, Verifier, sign_note
 from evidence.policy import format_policy
 from evidence.verdict import COMPLETE, REDACTED, WITHHELD
-from evidence.verify import verify_evidence_json
+from evidence.verify import verify_bundle
 from tests.evidence_samples import (
     ATTESTATION_KEY,
     EXAMPLE_EVIDENCE,
@@ -353,8 +353,9 @@ def test_absence_is_reported_when_it_is_allowed(contents: dict[str, bytes], poli
     refused = judge(bundle, policy=policy)
     assert refused.code == ("E_DSSE_SIG" if contents is MEMBERS else "E_FORMAT")
     pretty = io.BytesIO(bundle)
-    assert verify_evidence_json(EXAMPLE_EVIDENCE, pretty, policy, allow_unattested=True).ok
-    assert not verify_evidence_json(EXAMPLE_EVIDENCE, pretty, policy).ok
+    shown = {"shown": EXAMPLE_EVIDENCE, "allow_unlogged": True}
+    assert verify_bundle(pretty, policy, **shown, allow_unattested=True).ok
+    assert not verify_bundle(pretty, policy, **shown).ok
 
 
 def test_what_is_there_is_judged_although_absence_is_allowed() -> None:

@@ -18,7 +18,7 @@ from evidence.note import sign_note
 from evidence.record import encode_base64, genesis
 from evidence.report import REWRITE, TRUTH
 from evidence.verdict import CODES, Options, VerificationError
-from evidence.verify import StreamVerifier, verify_bundle, verify_evidence_json
+from evidence.verify import StreamVerifier, verify_bundle
 from tests.evidence_samples import (
     EXAMPLE_EVIDENCE,
     HONEST,
@@ -238,7 +238,7 @@ def pretty(**changes: Any) -> bytes:
 def test_a_pretty_evidence_file_is_compared_with_the_sealed_one() -> None:
     """Parse, drop `proof`, canonicalise, compare (P9.2a)."""
     for shown in (pretty(), EXAMPLE_EVIDENCE):
-        verdict = verify_evidence_json(shown, io.BytesIO(HONEST), POLICY, expected_run=RUN)
+        verdict = verify_bundle(io.BytesIO(HONEST), POLICY, expected_run=RUN, shown=shown)
         assert (verdict.verdict, verdict.exit_code) == ("COMPLETE", 0)
 
 
@@ -255,7 +255,7 @@ def test_a_pretty_evidence_file_is_compared_with_the_sealed_one() -> None:
 )
 def test_an_edited_evidence_file_is_named(shown: bytes, code: str, part: str) -> None:
     """The message names the field."""
-    verdict = verify_evidence_json(shown, io.BytesIO(HONEST), POLICY, expected_run=RUN)
+    verdict = verify_bundle(io.BytesIO(HONEST), POLICY, expected_run=RUN, shown=shown)
     assert (verdict.code, verdict.exit_code) == (code, 1)
     assert part in verdict.message
 
@@ -264,8 +264,8 @@ def test_an_evidence_file_is_nothing_without_a_sealed_run(tmp_path: Path) -> Non
     """An open run has no evidence; a bad bundle proves none."""
     path = tmp_path / "proof.zip"
     path.write_bytes(example().bundle(rows=example_rows()[:9], open_prefix=True))
-    assert verify_evidence_json(pretty(), path, POLICY).code == "E_NOT_FINAL"
-    verdict = verify_evidence_json(pretty(), io.BytesIO(flipped(HONEST, HONEST.index(b"ok 1"))), POLICY)
+    assert verify_bundle(path, POLICY, shown=pretty()).code == "E_NOT_FINAL"
+    verdict = verify_bundle(io.BytesIO(flipped(HONEST, HONEST.index(b"ok 1"))), POLICY, shown=pretty())
     assert (verdict.code, verdict.seq) == ("E_PAYLOAD_MISMATCH", 7)
 
 

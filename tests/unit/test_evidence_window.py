@@ -13,11 +13,12 @@ from evidence.canonical import FormatError
 from evidence.checkpoint import format_checkpoint, parse_checkpoint
 from evidence.merkle import CompactRange
 from evidence.note import sign_note, split_note
+from evidence.pin import Pin, parse_pin
 from evidence.policy import parse_policy
 from evidence.proofs import consistency_proof, range_proof
 from evidence.record import genesis
 from evidence.verdict import CODES, VerificationError
-from evidence.window import Pin, StreamReading, parse_pin
+from evidence.window import StreamReading
 from tests.evidence_samples import (
     LOG_KEY,
     ORIGIN,

@@ -1,12 +1,15 @@
-"""Tells a verdict to a person: the word, what is proven, what is not, and what to do when it fails."""
+"""Owns a verdict in words: what it is, what was shown, what was not, and what to do when it fails."""
 
 from __future__ import annotations
 
-from typing import TextIO
+import textwrap
+from collections.abc import Callable
 
-from cli import output
-from cli.terminal import one_line
-from evidence.verdict import COMPLETE, FAILED, OPEN_PREFIX, REDACTED, WITHHELD, Verdict
+from evidence.verdict import COMPLETE, EXIT_UNREADABLE, FAILED, OPEN_PREFIX, REDACTED, WITHHELD, Verdict
+from evidence.visible import one_line
+
+Paint = Callable[[str, str], str]
+"""Shows a text in a style, where that can be shown: `bold`, `dim`, or a colour of `COLOURS`."""
 
 COLOURS = {COMPLETE: "green", REDACTED: "yellow", WITHHELD: "yellow", OPEN_PREFIX: "yellow", FAILED: "red"}
 TEXT_CHARS_MAX = 96
@@ -35,9 +38,12 @@ CLOCKS = (
     "unproven and ask the server's operator."
 )
 
-UNREADABLE = 2
 ANOTHER_POLICY = (
     "The policy file is no policy. Take the one you kept, or write it anew: crownest policy > trust.policy"
+)
+ANOTHER_PIN = (
+    "The pin is no checkpoint of a run that this policy's keys signed. Take the one you kept; without --pin "
+    "the proof is judged alone."
 )
 
 REMEDIES = {
@@ -84,30 +90,33 @@ def remedy(verdict: Verdict) -> str | None:
             "The run may still go on. Fetch the proof again when it has ended, or accept the part that is "
             "here with --allow-open."
         )
-    if verdict.exit_code == UNREADABLE and verdict.message.startswith("policy"):
-        return ANOTHER_POLICY
+    if verdict.exit_code == EXIT_UNREADABLE:
+        for file, what in (("The policy: ", ANOTHER_POLICY), ("The pin: ", ANOTHER_PIN)):
+            if file in verdict.message:
+                return what
     return REMEDIES.get(verdict.code or "", ANOTHER_COPY)
 
 
-def show(verdict: Verdict, stream: TextIO) -> None:
-    """Print the whole verdict, one fact a line, to be read from top to bottom."""
-    word = output.paint(verdict.verdict, stream, colour=COLOURS.get(verdict.verdict), bold=True)
+def verdict_text(verdict: Verdict, paint: Paint, *, marks: tuple[str, str] = ("+", "-")) -> str:
+    """The whole verdict, one fact a line, to be read from top to bottom.
+
+    `marks` stand before what was proven and before what was not.
+    """
+    word = paint(paint(verdict.verdict, COLOURS[verdict.verdict]), "bold")
     lines = [f"{word}  {_place(verdict)}".rstrip(), *wrapped(verdict.message, "  ")]
     if what := remedy(verdict):
-        lines += ["", output.paint("What to do", stream, bold=True), *wrapped(what, "  ")]
-    lines += ["", *_facts(verdict, stream)]
-    fancy = output.is_terminal(stream) and (stream.encoding or "").lower() in {"utf-8", "utf8"}
+        lines += ["", paint("What to do", "bold"), *wrapped(what, "  ")]
+    lines += ["", *_facts(verdict, paint)]
     for title, mark, colour, sentences in (
-        ("Proven", "\N{CHECK MARK}" if fancy else "+", "green", verdict.proven),
-        ("Not proven", "\N{BULLET}" if fancy else "-", "yellow", verdict.not_proven),
+        ("Proven", marks[0], "green", verdict.proven),
+        ("Not proven", marks[1], "yellow", verdict.not_proven),
     ):
         if sentences:
-            lines += ["", output.paint(title, stream, bold=True)]
+            lines += ["", paint(title, "bold")]
             for sentence in sentences:
                 first, *rest = wrapped(sentence, "    ")
-                lines += [f"  {output.paint(mark, stream, colour=colour)} {first[4:]}", *rest]
-    stream.write("\n".join(lines) + "\n")
-    stream.flush()
+                lines += [f"  {paint(mark, colour)} {first[4:]}", *rest]
+    return "\n".join(lines) + "\n"
 
 
 def _place(verdict: Verdict) -> str:
@@ -120,7 +129,7 @@ def _place(verdict: Verdict) -> str:
     return " ".join(parts)
 
 
-def _facts(verdict: Verdict, stream: TextIO) -> list[str]:
+def _facts(verdict: Verdict, paint: Paint) -> list[str]:
     size = None if verdict.size is None else f"{verdict.size} events"
     root = f", root {verdict.root}" if verdict.root else ""
     facts = {
@@ -130,7 +139,7 @@ def _facts(verdict: Verdict, stream: TextIO) -> list[str]:
         "not after": verdict.not_after or "none",
     }
     return [
-        f"  {output.paint(f'{name:<11}', stream, dim=True)} {one_line(text)}"
+        f"  {paint(f'{name:<11}', 'dim')} {one_line(text)}"
         for name, text in facts.items()
         if text is not None
     ]
@@ -138,8 +147,6 @@ def _facts(verdict: Verdict, stream: TextIO) -> list[str]:
 
 def wrapped(text: str, indent: str) -> list[str]:
     """Wrap at words; text from the bundle cannot command the terminal."""
-    import textwrap
-
     return textwrap.wrap(
         one_line(text),
         TEXT_CHARS_MAX,
