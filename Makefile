@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOMS := evidence eventstore projections runs runner api cli client witness
 
-.PHONY: help setup setup-dev demo test check sdists bench crash docs format clean
+.PHONY: help setup setup-dev demo test check sdists bench crash docs vectors format clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -51,6 +51,9 @@ crash: setup-dev ## kill -9 and power cuts under load (CRASH_KILLS=100 CRASH_CUT
 
 docs: setup-dev ## write docs/cli.md anew from the help
 	@$(BIN)/python -m cli.docs > docs/cli.md
+
+vectors: setup-dev ## write docs/spec/vectors anew
+	@$(BIN)/python -m tests.spec.vectors
 
 format: setup-dev ## let the formatter and the fixable lints do their work
 	@$(BIN)/ruff format .

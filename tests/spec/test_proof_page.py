@@ -49,7 +49,7 @@ def test_every_clause_is_defined_once() -> None:
 
 
 def test_the_table_of_codes_is_the_one_in_the_code() -> None:
-    """Each code with its clause and meaning, in the order in which a verifier looks; a monitor's stand last."""
+    """Each code, its clause and meaning, in the order in which a verifier looks; a monitor's come last."""
     rows = [cells(line) for line in PAGE.splitlines() if line.startswith("| E_")]
     told = [(code, clause, meaning) for code, clause, meaning, _ in rows]
     coded = [(name, code.clause, code.meaning) for name, code in CODES.items()]
