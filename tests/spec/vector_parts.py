@@ -520,7 +520,8 @@ def policies() -> Part:
         **{name: data.decode() for name, data in POLICIES.items() if name != "broken.policy"},
         "groups": (
             f"  # two of two, or one\nlog {log} https://log.example/\n\nwitness a {w1}\thttps://a.example/\n"
-            f"witness b {w2}\ngroup ab all a b\nwitness c {w3}\ngroup one any c\ngroup both 2 ab one\nquorum both\n"
+            f"witness b {w2}\ngroup ab all a b\nwitness c {w3}\ngroup one any c\n"
+            "group both 2 ab one\nquorum both\n"
         ),
         "a comment that is none of ours": f"log {log}\n#crownests attest\n# crownest until\nquorum none\n",
     }
