@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOMS := evidence eventstore projections runs runner api cli client witness verifier
 
-.PHONY: help setup setup-dev demo test check sdists bench crash docs verifier format clean
+.PHONY: help setup setup-dev demo test check sdists bench crash docs vectors verifier format clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -55,6 +55,9 @@ docs: setup-dev ## write docs/cli.md anew from the help
 
 verifier: ## the single file dist/crownest-verify, for auditors (runs with python3 and cryptography)
 	@$(PYTHON) -m verifier.pack dist/crownest-verify
+
+vectors: setup-dev ## write docs/spec/vectors anew
+	@$(BIN)/python -m tests.spec.vectors
 
 format: setup-dev ## let the formatter and the fixable lints do their work
 	@$(BIN)/ruff format .
