@@ -6,6 +6,7 @@ a person waits for; `cpu` is what the work takes of one core, also on a machine 
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import random
@@ -14,9 +15,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import chain as chain_up
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -87,12 +89,20 @@ def lines(count: int) -> Iterator[dict[str, Any]]:
         yield {"type": "stderr" if chance.random() < 0.05 else "stdout", "data": f"{said}\n"}
 
 
-def make_bundle(path: Path, events: int) -> bytes:
-    """Write the bundle of a sealed run with this many output events; answers the policy that trusts it."""
+def latin(count: int) -> Iterator[dict[str, Any]]:
+    """The same output from a program that does not write UTF-8: what is judged without the quick look."""
+    for fields in lines(count):
+        raw = b"\xe9 " + fields["data"].encode()
+        encoded = base64.b64encode(raw).decode()
+        yield {**fields, "data": raw.decode("utf-8", "replace"), "dataBase64": encoded}
+
+
+def make_bundle(path: Path, output: Iterable[dict[str, Any]]) -> bytes:
+    """Write the bundle of a sealed run with these output events; answers the policy that trusts it."""
     signer = Ed25519Signer.generate(ORIGIN)
     log_path = path.with_suffix(".log")
     with log_path.open("wb+") as log:
-        evidence, size, root = _write_events(log, events)
+        evidence, size, root = _write_events(log, output)
         log.seek(0)
         with path.open("wb") as out:
             note = sign_note(format_checkpoint(ORIGIN, RUN, size, root), signer)
@@ -104,7 +114,7 @@ def make_bundle(path: Path, events: int) -> bytes:
     return format_policy(signer.verifier_key)
 
 
-def _write_events(log: BinaryIO, events: int) -> tuple[bytes, int, bytes]:
+def _write_events(log: BinaryIO, output: Iterable[dict[str, Any]]) -> tuple[bytes, int, bytes]:
     """Write the entries of the whole run; answers evidence.json, the number of events and their root."""
     chain, tree, fold, digests = (
         EntryChain(RUN, genesis(RUN, b"")),
@@ -112,7 +122,7 @@ def _write_events(log: BinaryIO, events: int) -> tuple[bytes, int, bytes]:
         RunFold(),
         StreamDigests(),
     )
-    salts = random.Random(events)
+    salts = random.Random(0)
 
     def append(fields: dict[str, Any]) -> None:
         at_ms = START_MS + tree.size // EVENTS_A_MS
@@ -124,7 +134,7 @@ def _write_events(log: BinaryIO, events: int) -> tuple[bytes, int, bytes]:
         log.write(chain.add(row))
         tree.append(chain.prev)
 
-    for fields in (*BEGINNING, *lines(events), *ENDING):
+    for fields in chain_up(BEGINNING, output, ENDING):
         append(fields)
     evidence = encode(fold.evidence())
     append({"type": "terminal", "workspaceRun": fold.run_view()})
@@ -183,15 +193,18 @@ def _cpu_s() -> float:
 def main() -> None:
     """Print the table."""
     with scratch() as folder:
-        small, large = folder / "small.zip", folder / "large.zip"
-        for path, events in ((small, EVENTS // 10), (large, EVENTS)):
-            path.with_suffix(".policy").write_bytes(make_bundle(path, events))
+        small, large, odd = folder / "small.zip", folder / "large.zip", folder / "odd.zip"
+        bundles = {small: lines(EVENTS // 10), large: lines(EVENTS), odd: latin(EVENTS // 10)}
+        for path, output in bundles.items():
+            path.with_suffix(".policy").write_bytes(make_bundle(path, output))
         sides = {
             "standard library": (large, 1, False),
             "standard library, a tenth": (small, 1, False),
             "with orjson": (large, 1, True),
             f"with orjson, {JOBS} jobs": (large, JOBS, True),
             f"with orjson, {JOBS} jobs, a tenth": (small, JOBS, True),
+            "not UTF-8, standard library, a tenth": (odd, 1, False),
+            "not UTF-8, with orjson, a tenth": (odd, 1, True),
         }
         seen: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
         for number in range(ROUNDS + 1):

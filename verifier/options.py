@@ -10,7 +10,7 @@ POLICY = "Whose signatures you trust: the file of crownest policy, kept apart fr
 RUN = "The run that the proof must be of."
 BUNDLE = "The proof that an evidence.json is checked against."
 PIN = "A run.checkpoint that you kept from earlier: the proof must continue it."
-JOBS = "Processes that share the work; more than one pays from about 100,000 events on."
+JOBS = "Processes that share the work; more than one pays from some 300,000 events on."
 JSON = 'Print { "data": verdict }.'
 
 JOBS_MAX = 64

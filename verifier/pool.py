@@ -15,9 +15,11 @@ from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context, parent_process
+from typing import TYPE_CHECKING
 
-from evidence.feed import Each, Look
-from evidence.spans import Span
+if TYPE_CHECKING:  # the processes import this module too, and start sooner without those
+    from evidence.feed import Each, Look
+    from evidence.spans import Span
 
 BLOCKS_PER_JOB = 3
 """Blocks that are on their way for each of them; this bounds the memory that they take."""
