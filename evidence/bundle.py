@@ -195,6 +195,7 @@ def write_bundle(
     anchor: bytes,
     evidence: bytes | None = None,
     without: frozenset[str] = frozenset(),
+    tlog_proof: bytes | None = None,
     attestations: Mapping[str, bytes] | None = None,
     artifacts: Iterable[tuple[str, Iterable[bytes]]] = (),
 ) -> None:
@@ -203,6 +204,8 @@ def write_bundle(
     chain = EntryChain(stream, genesis(stream, anchor))
     for row in rows:
         writer.event(chain.add(row, withhold=row.type in without))
+    if tlog_proof is not None:
+        writer.tlog_proof(tlog_proof)
     writer.attestations(attestations or {})
     for artifact_id, chunks in artifacts:
         writer.artifact(artifact_id, chunks)

@@ -66,7 +66,7 @@ CODES = {
     "E_DOUBLE_SEAL": Code("P5.6", "A run was sealed a second time."),
     "E_LOG_FORK": Code("P5.6", "The log, or a stream in it, does not continue what it was."),
 }
-"""Every code, in the order in which a bundle is looked at (P9.1); the last ones are of windows and the log."""
+"""Every code, as a bundle is looked at (P9.1); the last ones are of windows and of the log."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,13 @@ from typing import Any
 from evidence.attestation import SealedRun, attest
 from evidence.bundle import write_bundle
 from evidence.canonical import canonical, decode
-from evidence.checkpoint import format_checkpoint
+from evidence.checkpoint import Checkpoint, format_checkpoint
 from evidence.fold import RunFold, StreamDigests, seal_fields
 from evidence.merkle import CompactRange
 from evidence.note import Ed25519Signer, sign_note
 from evidence.policy import format_policy
 from evidence.record import commitment, format_time, genesis, leaf_hash, record_bytes
+from evidence.tlog import TlogProof
 
 RUN = "wsr_0example0example0example00"
 ORIGIN = "crownest.local/0123456789abcdef"
@@ -85,7 +86,10 @@ def make_proof(*, sealed: bool = True, without: frozenset[str] = frozenset()) ->
         created_at = format_time(row.created_at_ms)
         prev = leaf_hash(record_bytes(RUN, row.seq, row.type, created_at, row.payload_size, bound, prev))
         tree.append(prev)
-    checkpoint = sign_note(format_checkpoint(ORIGIN, RUN, tree.size, tree.root()), signer)
+    text = format_checkpoint(ORIGIN, RUN, tree.size, tree.root())
+    checkpoint = sign_note(text, signer)
+    # The global log holds nothing but this run's checkpoint: its leaf is the root.
+    log_note = sign_note(str(Checkpoint(ORIGIN, 1, leaf_hash(text.encode()))), signer)
     attestation_signer = Ed25519Signer.generate(f"{ORIGIN}/attestation")
     out = io.BytesIO()
     write_bundle(
@@ -96,6 +100,7 @@ def make_proof(*, sealed: bool = True, without: frozenset[str] = frozenset()) ->
         anchor=b"",
         evidence=evidence if sealed else None,
         without=without,
+        tlog_proof=TlogProof(0, (), log_note).to_bytes() if sealed else None,
         attestations=_attestations(rows, evidence, checkpoint, attestation_signer) if sealed else None,
     )
     policy = format_policy(signer.verifier_key, attestation_vkeys=[attestation_signer.verifier_key])
@@ -106,7 +111,7 @@ def _attestations(
     rows: list[Row], evidence: bytes, checkpoint: bytes, signer: Ed25519Signer
 ) -> dict[str, bytes]:
     assert rows[-1].payload is not None
-    return attest(SealedRun(evidence, decode(rows[-1].payload), checkpoint), signer)
+    return attest(SealedRun(evidence, decode(rows[-1].payload), checkpoint, 0), signer)
 
 
 def _rows(*, sealed: bool) -> tuple[list[Row], bytes]:

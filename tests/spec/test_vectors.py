@@ -21,7 +21,7 @@ from evidence.record import commitment, genesis, leaf_hash, parse_hash, parse_re
 from evidence.tiles import TileTree, bundles, parse_tile_path, unpack_entries
 from evidence.tlog import cosign, cosigned_at, judge_inclusion, not_after, open_log_checkpoint
 from evidence.verdict import CODES, COMPLETE, OPEN_PREFIX, REDACTED, WITHHELD, Verdict, VerificationError
-from evidence.verify import verify_bundle, verify_evidence_json
+from evidence.verify import verify_bundle
 from tests.spec.vectors import DEFAULTS, FOLDER, FORMAT, INDEX, PAGE, build
 
 FILE_BYTES_MAX = 64 * 1024
@@ -107,7 +107,7 @@ def judged(case: dict[str, Any]) -> Verdict:
     }
     if options["evidenceFile"] is not None:
         shown = (FOLDER / options["evidenceFile"]).read_bytes()
-        return verify_evidence_json(shown, io.BytesIO(bundle.read_bytes()), policy, **given)
+        return verify_bundle(io.BytesIO(bundle.read_bytes()), policy, shown=shown, **given)
     pin = None if options["pin"] is None else parse_checkpoint(options["pin"])
     return verify_bundle(bundle, policy, allow_open=options["allowOpen"], pin=pin, **given)
 

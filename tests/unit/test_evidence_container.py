@@ -347,7 +347,7 @@ def test_a_path_is_opened_and_a_missing_one_told_of(tmp_path: Path) -> None:
     """Paths work as files do; what cannot be opened is a verdict, not an exception."""
     path = tmp_path / "proof.zip"
     path.write_bytes(HONEST)
-    assert verify_bundle(path, POLICY, expected_run=RUN).ok
+    assert verify_bundle(path, POLICY, expected_run=RUN, allow_unlogged=True).ok
     for missing in (tmp_path / "absent.zip", tmp_path):
         verdict = verify_bundle(missing, POLICY)
         assert (verdict.code, verdict.exit_code) == ("E_FORMAT", 2)

@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
     """An honest proof and its policy."""
     (tmp_path / "proof.zip").write_bytes(HONEST)
     (tmp_path / "trust.policy").write_bytes(POLICY)
-    assert verify(tmp_path, "proof.zip", "--policy", "trust.policy") == (0, None)
+    assert verify(tmp_path, "proof.zip", "--policy", "trust.policy", "--allow-unlogged") == (0, None)
     return tmp_path
 
 

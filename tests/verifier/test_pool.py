@@ -80,13 +80,16 @@ def test_processes_come_to_the_same_verdict(two: Each) -> None:
         lambda data: data + data[-1500:],
     ):
         bundle = tamper(whole, "events.log", change)
-        expected = verify_bundle(io.BytesIO(bundle), POLICY, allow_open=True)
+        expected = verify_bundle(io.BytesIO(bundle), POLICY, allow_open=True, allow_unlogged=True)
         assert expected.exit_code == 1
-        assert verify_bundle(io.BytesIO(bundle), POLICY, allow_open=True, each=two) == expected
+        assert (
+            verify_bundle(io.BytesIO(bundle), POLICY, allow_open=True, allow_unlogged=True, each=two)
+            == expected
+        )
     for bundle in (whole, HONEST):
-        verdict = verify_bundle(io.BytesIO(bundle), POLICY, allow_open=True, each=two)
+        verdict = verify_bundle(io.BytesIO(bundle), POLICY, allow_open=True, allow_unlogged=True, each=two)
         assert verdict.ok
-        assert verdict == verify_bundle(io.BytesIO(bundle), POLICY, allow_open=True)
+        assert verdict == verify_bundle(io.BytesIO(bundle), POLICY, allow_open=True, allow_unlogged=True)
 
 
 def test_blocks_are_answered_in_order_and_few_are_taken_ahead(two: Each) -> None:
@@ -132,7 +135,7 @@ def test_where_no_process_can_be_started_this_one_does_the_work(monkeypatch: pyt
 
     monkeypatch.setattr(SpawnProcess, "start", refuse)
     with looking(2) as each:
-        assert verify_bundle(io.BytesIO(HONEST), POLICY, each=each).ok
+        assert verify_bundle(io.BytesIO(HONEST), POLICY, allow_unlogged=True, each=each).ok
 
 
 @pytest.fixture
