@@ -11,6 +11,7 @@ from cli.files import replacing
 from cli.lazy import ExampleCommand
 from cli.options import JSON, RUN_ID, session
 
+WITHHOLDABLE = frozenset({"stdout", "stderr"})
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -43,10 +44,22 @@ def evidence(*, run_id: str, target: Path | None, as_json: bool) -> None:
         output.hint(f"next: crownest workspace-runs proof {run_id} --output proof.zip")
 
 
+def _parse_withheld(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """`stdout`, `stderr`, or both with a comma between; only output can be withheld (PROOF P7)."""
+    names = [name.strip() for value in values for name in value.split(",")]
+    unknown = sorted(set(names) - WITHHOLDABLE)
+    if unknown:
+        raise click.BadParameter(
+            f"{unknown[0]!r} cannot be withheld: only stdout and stderr can.", ctx, param
+        )
+    return tuple(dict.fromkeys(names))
+
+
 @click.command(
     cls=ExampleCommand,
     examples=(
         "crownest workspace-runs proof wsr_abc123 --output proof.zip",
+        "crownest workspace-runs proof wsr_abc123 --output shared.zip --without stdout,stderr",
         "crownest verify proof.zip --policy trust.policy --run wsr_abc123",
     ),
 )
@@ -54,9 +67,10 @@ def evidence(*, run_id: str, target: Path | None, as_json: bool) -> None:
 @click.option("--output", "target", metavar="PATH", type=OUTPUT, required=True, help="The zip file to write.")
 @click.option(
     "--without",
-    type=click.Choice(["stdout", "stderr"]),
+    metavar="stdout,stderr",
     multiple=True,
-    help="Withhold the content of these events. Repeatable. The rest stays provable.",
+    callback=_parse_withheld,
+    help="Withhold the content of these events; the rest stays provable. Also repeatable.",
 )
 @click.option("--artifacts", is_flag=True, help="Put the artifacts' content in.")
 @JSON

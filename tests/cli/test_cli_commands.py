@@ -200,13 +200,25 @@ def test_a_failed_download_leaves_the_old_file(shell: Shell, server: RecordingSe
     assert [path.name for path in tmp_path.iterdir()] == ["proof.zip"]
 
 
-def test_proof_passes_what_to_leave_out(shell: Shell, server: RecordingServer, tmp_path: Path) -> None:
-    """CONTRACT §2.1."""
-    args = ["--output", str(tmp_path / "p.zip"), "--without", "stdout", "--without", "stderr", "--artifacts"]
+@pytest.mark.parametrize("without", [["stdout,stderr"], ["stdout", "stderr"], ["stdout, stderr,stdout"]])
+def test_proof_passes_what_to_leave_out(
+    shell: Shell, server: RecordingServer, tmp_path: Path, without: list[str]
+) -> None:
+    """CONTRACT §2.1; with a comma or repeated."""
+    left_out = [word for value in without for word in ("--without", value)]
+    args = ["--output", str(tmp_path / "p.zip"), *left_out, "--artifacts"]
     result = shell("workspace-runs", "proof", RUN_ID, *args, "--json")
     assert result.data == {"path": str(tmp_path / "p.zip"), "sizeBytes": 9}
     query = server.last("GET", f"{BASE}/proof/bundle").query
     assert query == {"without": "stdout,stderr", "artifacts": "true"}
+
+
+def test_only_output_can_be_withheld(shell: Shell, tmp_path: Path) -> None:
+    """Everything else is needed to fold the evidence again."""
+    target = str(tmp_path / "p.zip")
+    result = shell("workspace-runs", "proof", RUN_ID, "--output", target, "--without", "stdout,terminal")
+    assert result.status == 2
+    assert "'terminal' cannot be withheld" in result.err
 
 
 def test_an_output_that_cannot_be_written_is_named(shell: Shell) -> None:
