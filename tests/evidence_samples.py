@@ -13,7 +13,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from evidence.attestation import SealedRun, attest
-from evidence.bundle import EntryChain, write_bundle
+from evidence.bundle import EntryChain, place_of, write_bundle
 from evidence.canonical import FormatError, decode, encode
 from evidence.checkpoint import format_checkpoint
 from evidence.fold import RunFold, StreamDigests, seal_fields
@@ -223,12 +223,27 @@ def members(bundle: bytes) -> dict[str, bytes]:
 
 
 def repack(contents: dict[str, bytes]) -> bytes:
-    """A bundle packed by Python's own zipfile, as someone who tampers would."""
+    """A bundle packed by Python's own zipfile, as someone who tampers would: in order, with our headers."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in contents.items():
-            archive.writestr(name, data)
+        for name in sorted(contents, key=_place):
+            archive.writestr(zip_header(name), contents[name])
     return out.getvalue()
+
+
+def zip_header(name: str) -> zipfile.ZipInfo:
+    """The one header that a member of a bundle has."""
+    info = zipfile.ZipInfo(name)  # dated 1980 unless told otherwise
+    info.create_version = info.extract_version = 10
+    info.external_attr = 0o100644 << 16
+    return info
+
+
+def _place(name: str) -> tuple[int, str]:
+    try:
+        return place_of(name)
+    except FormatError:
+        return 99, name
 
 
 def tamper(bundle: bytes, name: str, change: Callable[[bytes], bytes]) -> bytes:
