@@ -180,13 +180,15 @@ def make_bundle(
     return out.getvalue()
 
 
-def attested(rows: Sequence[StoredRow], note: bytes, evidence: bytes | None) -> dict[str, bytes]:
+def attested(
+    rows: Sequence[StoredRow], note: bytes, evidence: bytes | None, log_index: int | None = None
+) -> dict[str, bytes]:
     """The attestations that belong to these rows; a lie of which none can be made goes without."""
     seal = next((event_of(item) for item in rows if item.type == "seal" and item.payload is not None), None)
     if seal is None or evidence is None:
         return {}
     try:
-        return attest(SealedRun(evidence, seal, note), ATTESTATION_KEY)
+        return attest(SealedRun(evidence, seal, note, log_index), ATTESTATION_KEY)
     except FormatError:
         return {}
 
