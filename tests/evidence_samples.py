@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -20,7 +21,7 @@ from evidence.fold import RunFold, StreamDigests, seal_fields
 from evidence.merkle import CompactRange
 from evidence.note import Ed25519Signer, sign_note
 from evidence.policy import format_policy
-from evidence.record import commitment, format_time, genesis, parse_time
+from evidence.record import commitment, encode_base64, format_time, genesis, leaf_hash, parse_time
 from evidence.tlog import parse_tlog_proof
 from evidence.verdict import CODES, FAILED, Verdict
 from evidence.verify import verify_bundle
@@ -184,10 +185,12 @@ def attested(
     rows: Sequence[StoredRow], note: bytes, evidence: bytes | None, log_index: int | None = None
 ) -> dict[str, bytes]:
     """The attestations that belong to these rows; a lie of which none can be made goes without."""
-    seal = next((event_of(item) for item in rows if item.type == "seal" and item.payload is not None), None)
-    if seal is None or evidence is None:
-        return {}
     try:
+        seal = next(
+            (event_of(item) for item in rows if item.type == "seal" and item.payload is not None), None
+        )
+        if seal is None or evidence is None:
+            return {}
         return attest(SealedRun(evidence, seal, note, log_index), ATTESTATION_KEY)
     except FormatError:
         return {}
@@ -256,7 +259,11 @@ def tamper(bundle: bytes, name: str, change: Callable[[bytes], bytes]) -> bytes:
     return repack(contents | {name: changed})
 
 
-def tamper_entries(bundle: bytes, change: Callable[[list[list[bytes]]], None]) -> bytes:
+Entries = list[list[bytes]]
+"""Events of a log, each as its nine lines without LF."""
+
+
+def tamper_entries(bundle: bytes, change: Callable[[Entries], None]) -> bytes:
     """The bundle with its events changed in place: a list of nine lines (without LF) for each."""
 
     def rewrite(log: bytes) -> bytes:
@@ -266,6 +273,21 @@ def tamper_entries(bundle: bytes, change: Callable[[list[list[bytes]]], None]) -
         return b"".join(line + b"\n" for entry in entries for line in entry)
 
     return tamper(bundle, "events.log", rewrite)
+
+
+def rechain(entries: Entries, start: int) -> None:
+    """Recompute the `prev` of all records from event `start` on."""
+    for at in range(start - 1, len(entries)):
+        before = entries[at - 1]
+        entries[at][7] = encode_base64(leaf_hash(b"".join(line + b"\n" for line in before[:8]))).encode()
+
+
+def edited_payload(entry: list[bytes], payload: bytes) -> None:
+    """Exchange the payload of an entry together with its size and commitment."""
+    salt = entry[8].split(b" ")[1]
+    entry[5] = b"%d" % len(payload)
+    entry[6] = encode_base64(sha256(b"\x02" + b64decode(salt) + payload).digest()).encode()
+    entry[8] = b"+ " + salt + b" " + payload
 
 
 def assert_caught(bundle: bytes, code: str, seq: int | None = None, **options: Any) -> Verdict:
@@ -314,7 +336,7 @@ def flipped(data: bytes, at: int) -> bytes:
 def edit_line(seq: int, line: int, change: Callable[[bytes], bytes]) -> bytes:
     """The honest bundle with one line (from 1) of one event changed."""
 
-    def change_line(entries: list[list[bytes]]) -> None:
+    def change_line(entries: Entries) -> None:
         entries[seq - 1][line - 1] = change(entries[seq - 1][line - 1])
 
     return tamper_entries(HONEST, change_line)

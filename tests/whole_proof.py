@@ -38,10 +38,15 @@ BEFORE, AFTER = 9, 4
 ANCHOR_S = parse_time("2026-11-22T14:00:00.000Z") // 1000
 SEEN_S = parse_time("2026-11-22T14:05:00.000Z") // 1000
 
-POLICY = policy_of(
-    witnesses={f"w{number}": str(witness_key(key)) for number, key in enumerate(WITNESSES, 1)}
-).replace(b"quorum none\n", b"group both all w1 w2\nquorum both\n")
-"""Trusts the log and the attestation key, and wants both witnesses."""
+
+def strict_policy(log_key: Ed25519Signer = LOG_KEY, **more: Any) -> bytes:
+    """Trusts the log and the attestation key, and wants both witnesses."""
+    keys = {f"w{number}": str(witness_key(key)) for number, key in enumerate(WITNESSES, 1)}
+    policy = policy_of(log_key, witnesses=keys, **more)
+    return policy.replace(b"quorum none\n", b"group both all w1 w2\nquorum both\n")
+
+
+POLICY = strict_policy()
 
 
 def cosigned(note: bytes, at_s: int, keys: Sequence[Ed25519Signer] = WITNESSES) -> bytes:
