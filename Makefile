@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOMS := evidence eventstore projections runs runner api cli client witness verifier
 
-.PHONY: help setup setup-dev demo test check sdists bench crash docs vectors verifier format clean
+.PHONY: help setup setup-dev demo test check sdists bench crash fuzz docs vectors verifier format clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -49,6 +49,9 @@ bench: setup-dev ## figures, as ratios against something in the same run (BENCH_
 
 crash: setup-dev ## kill -9 and power cuts under load (CRASH_KILLS=100 CRASH_CUTS=50)
 	@$(BIN)/python -m tests.simulation.crash --kills $(or $(CRASH_KILLS),100) --cuts $(or $(CRASH_CUTS),50) $(if $(CRASH_SEED),--seed $(CRASH_SEED),)
+
+fuzz: setup-dev ## change a proof in tens of thousands of ways, of which none may pass (FUZZ_MUTATIONS=10000)
+	@$(BIN)/python -m tests.fuzz.fuzz --mutations $(or $(FUZZ_MUTATIONS),10000) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED),)
 
 docs: setup-dev ## write docs/cli.md anew from the help
 	@$(BIN)/python -m cli.docs > docs/cli.md

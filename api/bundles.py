@@ -103,14 +103,14 @@ def _within_limit(services: Services, out: BinaryIO) -> None:
 
 
 async def _artifacts(services: Services, evidence: ViewRow) -> list[tuple[str, Path]]:
-    """Contents that are still kept; a deleted one stays out and the verdict says so."""
+    """Contents that are still kept, by id; a deleted one stays out and the verdict says so."""
     found: list[tuple[str, Path]] = []
     artifacts: list[dict[str, Any]] = decode(evidence.doc)["artifacts"]
     for artifact in artifacts:
         row = await services.store.get_view("artifacts", artifact["id"])
         if row is not None and row.status == "stored":
             found.append((row.id, services.blob_path(artifact["sha256"])))
-    return found
+    return sorted(found)
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -69,8 +69,9 @@ class Panel:
         return f"Panel(witnesses={len(self._clients)}, failing={len(self._complaints)})"
 
     async def cosign(self, note: bytes, consistency: Consistency) -> str:
-        """The signature lines of those that answered in time."""
-        return "".join(await asyncio.gather(*(self._ask(one, note, consistency) for one in self._clients)))
+        """The signature lines of those that answered in time, in the order that bundles need (P9.3)."""
+        lines = await asyncio.gather(*(self._ask(one, note, consistency) for one in self._clients))
+        return "".join(sorted(lines))
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -39,7 +39,7 @@ RECORD_LINES = 8
 
 _ARTIFACT = re.compile(r"artifacts/([A-Za-z0-9][A-Za-z0-9_-]{0,127})", re.ASCII)
 _REQUIRED = (EVENTS, CHECKPOINT, ANCHOR)
-_OPTIONAL = (EVIDENCE, TLOG_PROOF, *ATTESTATIONS)
+_ORDER = (EVIDENCE, CHECKPOINT, ANCHOR, EVENTS, TLOG_PROOF, *ATTESTATIONS)
 
 Entry = tuple[list[bytes], bytes]
 """One event of `events.log`: its eight record lines, each with its LF, and the ninth line with its LF."""
@@ -115,6 +115,18 @@ def event_entry(stream: str, row: Row, prev: bytes) -> bytes:
     return EntryChain(stream, prev).add(row)
 
 
+def place_of(name: str) -> tuple[int, str]:
+    """Where a member stands among the others of its bundle, whose order is one; artifacts last, by id (P9.3).
+
+    Raises `FormatError` for a name that no bundle has.
+    """
+    if name in _ORDER:
+        return _ORDER.index(name), ""
+    if not _ARTIFACT.fullmatch(name):
+        raise FormatError(f"{name} is no member of a proof bundle that this verifier knows")
+    return len(_ORDER), name
+
+
 def split_entry(entry: bytes) -> Entry:
     """The pair of `event_entry`: lines of one entry. Raises `FormatError` when there are not nine."""
     *lines, last = entry.split(b"\n", RECORD_LINES)
@@ -132,9 +144,9 @@ def read_entry(log: io.BufferedIOBase) -> Entry:
 class BundleWriter:
     """Writes a bundle into a seekable file, member after member, holding no member in memory.
 
-    Call `events` once with the entries in order, or `event` for each; then `artifact` as often as
-    wanted, and `tlog_proof` and `attestations` where there are any; then `close`. The same inputs give
-    the same bytes.
+    Call `event` for each entry in order; then `tlog_proof` and `attestations` where there are any, and
+    `artifact` for each in the order of their ids; then `close`. The same inputs give the same bytes.
+    Raises ValueError for a member out of that order.
     """
 
     def __init__(self, out: BinaryIO, *, checkpoint: bytes, anchor: bytes, evidence: bytes | None) -> None:
@@ -145,45 +157,49 @@ class BundleWriter:
         self._zip.add(ANCHOR, anchor)
         self._open_member = self._zip.member(EVENTS)
         self._events = self._open_member.__enter__()
-        self._events_are_open = True
+        self._last = EVENTS
 
     def event(self, entry: bytes) -> None:
         """Append one entry (the nine lines of `EntryChain.add`), or several joined, to `events.log`."""
         self._events.write(entry)
 
     def artifact(self, artifact_id: str, chunks: Iterable[bytes]) -> None:
-        """Add the content of an artifact; no event can follow."""
-        self._end_events()
-        with self._zip.member(ARTIFACTS + artifact_id) as body:
+        """Add the content of an artifact; nothing but further artifacts can follow."""
+        with self._zip.member(self._next(ARTIFACTS + artifact_id)) as body:
             for chunk in chunks:
                 body.write(chunk)
 
     def tlog_proof(self, proof: bytes) -> None:
         """Add the proof that the global log holds the run's checkpoint; no event can follow."""
-        self._end_events()
-        self._zip.add(TLOG_PROOF, proof)
+        self._zip.add(self._next(TLOG_PROOF), proof)
 
     def attestations(self, envelopes: Mapping[str, bytes]) -> None:
         """Add the signed statements of `evidence.attestation.attest`; no event can follow.
 
         Raises ValueError for one that no bundle has.
         """
-        self._end_events()
         if not envelopes.keys() <= set(ATTESTATIONS):
             raise ValueError(f"attestations of a bundle are {', '.join(ATTESTATIONS)}")
         for name in ATTESTATIONS:
             if name in envelopes:
-                self._zip.add(name, envelopes[name])
+                self._zip.add(self._next(name), envelopes[name])
 
     def close(self) -> None:
         """Finish the zip; the file itself stays open."""
         self._end_events()
         self._zip.close()
 
+    def _next(self, name: str) -> str:
+        """The name of the next member, after whatever was written last."""
+        if place_of(name) <= place_of(self._last):
+            raise ValueError(f"{name} stands before {self._last} in a bundle")
+        self._end_events()
+        self._last = name
+        return name
+
     def _end_events(self) -> None:
-        if self._events_are_open:
+        if self._last == EVENTS:
             self._open_member.__exit__(None, None, None)
-            self._events_are_open = False
 
 
 def write_bundle(
@@ -220,10 +236,9 @@ class Bundle:
 
     def __init__(self, file: BinaryIO) -> None:
         self._zip = Container(file)
-        names = self._zip.members.keys()
-        for name in names:
-            if name not in (*_REQUIRED, *_OPTIONAL) and not _ARTIFACT.fullmatch(name):
-                raise FormatError(f"{name} is no member of a proof bundle that this verifier knows")
+        names = list(self._zip.members)
+        if names != sorted(names, key=place_of):
+            raise FormatError(f"the members stand in another order than {', '.join(_ORDER)}, artifacts")
         for name in _REQUIRED:
             if name not in names:
                 raise FormatError(f"the bundle lacks {name}")

@@ -1,9 +1,10 @@
 """Owns the container of a bundle: a zip of stored members, read with distrust (PROOF P8, P9.3).
 
 What is written is deterministic: fixed date, no extra fields, no comment. What is read must leave no
-room for two opinions: members lie back to back from the first byte, the central directory follows them
-and says the same as their local headers, and the file ends with its end record. Nothing is compressed,
-nothing is zip64 (so a bundle stays below 4 GiB), and no member is loaded whole unless it is small.
+room for two opinions, nor for two spellings of one: members lie back to back from the first byte, their
+headers and the central directory are, byte for byte, those that the writer would write, and the file ends
+with its end record. Nothing is compressed, nothing is zip64 (so a bundle stays below 4 GiB), and no member
+is loaded whole unless it is small.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ _CENTRAL = Struct("<4sHHHHHHLLLHHHHHLL")
 _END = Struct("<4sHHHHLLH")
 _LOCAL_MAGIC, _CENTRAL_MAGIC, _END_MAGIC = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 _VERSION = 10  # a stored member needs the oldest readers only
-_VERSION_ZIP64 = 45
 _UNIX = 3 << 8
 _MODE = 0o100644 << 16
 _DATE = 1 << 5 | 1  # 1980-01-01, the first day that the format knows
@@ -154,30 +154,26 @@ class Container:
         return members
 
     def _read_entry(self, directory: bytes, at: int, position: int) -> tuple[Member, int]:
-        """One central entry, compared with the local header that must stand at `position`."""
+        """One central entry, compared with the one spelling of it and of the local header at `position`."""
         if at + _CENTRAL.size > len(directory):
             raise FormatError("the zip's central directory is cut")
-        (magic, _, version, flags, method, _, _, crc, packed, size, name_size, extra, comment, *rest) = (
-            _CENTRAL.unpack_from(directory, at)
-        )
-        disk, _, _, start = rest
-        at += _CENTRAL.size + name_size
-        raw_name = directory[at - name_size : at]
-        name = _member_name(raw_name)
-        if magic != _CENTRAL_MAGIC or extra or comment or disk or version >= _VERSION_ZIP64:
-            raise FormatError(f"{name}: the central directory has an entry that a bundle does not need")
+        fields = _CENTRAL.unpack_from(directory, at)
+        flags, method, crc, packed, size, name_size, start = (*fields[3:5], *fields[7:11], fields[-1])
+        after = at + _CENTRAL.size + name_size
+        name = _member_name(directory[at + _CENTRAL.size : after])
         if flags or method != _STORED or packed != size:
             raise FormatError(f"{name}: members of a bundle are stored plainly")
         if start != position:
             raise FormatError(f"{name}: members of a bundle lie back to back, in the directory's order")
-        local = _LOCAL.unpack(self._read_at(position, _LOCAL.size))
-        expected = (_LOCAL_MAGIC, flags, method, crc, packed, size, name_size, extra)
-        if (local[0], *local[2:4], *local[6:]) != expected or local[1] >= _VERSION_ZIP64:
+        member = Member(name, position + _LOCAL.size + name_size, size, crc)
+        if directory[at:after] != _central_header(member, position):
+            raise FormatError(
+                f"{name}: the central directory has an entry that a bundle does not need: "
+                "take the file as the server wrote it, never packed again"
+            )
+        if self._read_at(position, _LOCAL.size + name_size) != _local_header(member):
             raise FormatError(f"{name}: the local header says other things than the central directory")
-        offset = position + _LOCAL.size + name_size
-        if self._read_at(position + _LOCAL.size, name_size) != raw_name:
-            raise FormatError(f"{name}: the local header has another name")
-        return Member(name, offset, size, crc), at
+        return member, after
 
     def _read_at(self, offset: int, size: int) -> bytes:
         self._file.seek(offset)

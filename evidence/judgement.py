@@ -25,7 +25,15 @@ from evidence.ending import (
     judge_seal,
     judge_shown_evidence,
 )
-from evidence.note import BadSignature, OpenedNote, UnknownKey, Verifier, open_note, split_note
+from evidence.note import (
+    BadSignature,
+    OpenedNote,
+    UnknownKey,
+    Verifier,
+    in_order,
+    open_note,
+    split_note,
+)
 from evidence.policy import Policy
 from evidence.record import parse_time
 from evidence.report import Findings
@@ -210,6 +218,9 @@ def open_run_checkpoint(note: bytes, policy: Policy) -> OpenedNote:
         raise VerificationError(
             "E_SIG_UNKNOWN_KEY", f"run.checkpoint is also signed by {opened.unknown[0][:80]!a}."
         )
+    lines = split_note(note)[1]
+    if lines != in_order(lines):
+        raise VerificationError("E_FORMAT", "run.checkpoint: its signature lines are not in ascending order.")
     return opened
 
 

@@ -211,16 +211,21 @@ def refuse_weak_key(public_key: bytes) -> None:
 
 
 def sign_note(text: str, *signers: Signer) -> bytes:
-    """The signed note: the text, an empty line, one signature line per signer. Raises ValueError."""
+    """The signed note: the text, an empty line, one line per signer, `in_order`. Raises ValueError."""
     if not signers:
         raise ValueError("a note needs at least one signer")
     _refuse_bad_text(text)
     message = text.encode()
-    lines: list[str] = []
+    lines: list[SignatureLine] = []
     for signer in signers:
         verifier = Verifier.parse(signer.verifier_key)
-        lines.append(f"{SignatureLine(verifier.name, verifier.key_id, signer.sign(message))}\n")
-    return message + b"\n" + "".join(lines).encode()
+        lines.append(SignatureLine(verifier.name, verifier.key_id, signer.sign(message)))
+    return message + b"\n" + "".join(f"{line}\n" for line in in_order(lines)).encode()
+
+
+def in_order(lines: Iterable[SignatureLine]) -> list[SignatureLine]:
+    """Lines of one kind as the notes of a bundle hold them, where order says nothing: ascending (P9.3)."""
+    return sorted(lines, key=str)
 
 
 def is_signed_by(note: bytes, signer: Signer) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from evidence.canonical import FormatError
 from evidence.checkpoint import Checkpoint, parse_checkpoint
 from evidence.merkle import verify_inclusion
-from evidence.note import NoteError, SignatureLine, Verifier, open_note, split_note
+from evidence.note import NoteError, SignatureLine, Verifier, in_order, open_note, split_note
 from evidence.policy import Policy
 from evidence.record import encode_base64, leaf_hash, parse_decimal, parse_hash
 from evidence.verdict import VerificationError
@@ -115,6 +115,7 @@ def judge_inclusion(data: bytes, policy: Policy, run: Checkpoint, origin: str) -
     try:
         proof = parse_tlog_proof(data)
         log = open_log_checkpoint(proof.note, policy)
+        _refuse_disorder(proof.note, log)
     except NoteError as error:
         raise VerificationError("E_INCLUSION", f"The log's checkpoint: {error}.") from error
     except FormatError as error:
@@ -136,6 +137,16 @@ def judge_inclusion(data: bytes, policy: Policy, run: Checkpoint, origin: str) -
             "E_WITNESS_QUORUM", f"Only these cosigned: {', '.join(log.cosigned) or 'none'}."
         )
     return log
+
+
+def _refuse_disorder(note: bytes, log: LogCheckpoint) -> None:
+    """The signatures of the log come first, then the cosignatures, each `in_order` (P9.3)."""
+    keys = {(key.name, key.key_id) for key in log.signers}
+    lines = split_note(note)[1]
+    own = [line for line in lines if (line.name, line.key_id) in keys]
+    others = [line for line in lines if (line.name, line.key_id) not in keys]
+    if lines != in_order(own) + in_order(others):
+        raise FormatError("its signature lines stand in another order than log, witnesses, each ascending")
 
 
 def not_after(policy: Policy, cosigned: Mapping[str, int]) -> int | None:

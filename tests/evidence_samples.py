@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -13,14 +14,14 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from evidence.attestation import SealedRun, attest
-from evidence.bundle import EntryChain, write_bundle
+from evidence.bundle import EntryChain, place_of, write_bundle
 from evidence.canonical import FormatError, decode, encode
 from evidence.checkpoint import format_checkpoint
 from evidence.fold import RunFold, StreamDigests, seal_fields
 from evidence.merkle import CompactRange
 from evidence.note import Ed25519Signer, sign_note
 from evidence.policy import format_policy
-from evidence.record import commitment, format_time, genesis, parse_time
+from evidence.record import commitment, encode_base64, format_time, genesis, leaf_hash, parse_time
 from evidence.tlog import parse_tlog_proof
 from evidence.verdict import CODES, FAILED, Verdict
 from evidence.verify import verify_bundle
@@ -180,13 +181,17 @@ def make_bundle(
     return out.getvalue()
 
 
-def attested(rows: Sequence[StoredRow], note: bytes, evidence: bytes | None) -> dict[str, bytes]:
+def attested(
+    rows: Sequence[StoredRow], note: bytes, evidence: bytes | None, log_index: int | None = None
+) -> dict[str, bytes]:
     """The attestations that belong to these rows; a lie of which none can be made goes without."""
-    seal = next((event_of(item) for item in rows if item.type == "seal" and item.payload is not None), None)
-    if seal is None or evidence is None:
-        return {}
     try:
-        return attest(SealedRun(evidence, seal, note), ATTESTATION_KEY)
+        seal = next(
+            (event_of(item) for item in rows if item.type == "seal" and item.payload is not None), None
+        )
+        if seal is None or evidence is None:
+            return {}
+        return attest(SealedRun(evidence, seal, note, log_index), ATTESTATION_KEY)
     except FormatError:
         return {}
 
@@ -223,12 +228,27 @@ def members(bundle: bytes) -> dict[str, bytes]:
 
 
 def repack(contents: dict[str, bytes]) -> bytes:
-    """A bundle packed by Python's own zipfile, as someone who tampers would."""
+    """A bundle packed by Python's own zipfile, as someone who tampers would: in order, with our headers."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in contents.items():
-            archive.writestr(name, data)
+        for name in sorted(contents, key=_place):
+            archive.writestr(zip_header(name), contents[name])
     return out.getvalue()
+
+
+def zip_header(name: str) -> zipfile.ZipInfo:
+    """The one header that a member of a bundle has."""
+    info = zipfile.ZipInfo(name)  # dated 1980 unless told otherwise
+    info.create_version = info.extract_version = 10
+    info.external_attr = 0o100644 << 16
+    return info
+
+
+def _place(name: str) -> tuple[int, str]:
+    try:
+        return place_of(name)
+    except FormatError:
+        return 99, name
 
 
 def tamper(bundle: bytes, name: str, change: Callable[[bytes], bytes]) -> bytes:
@@ -239,7 +259,11 @@ def tamper(bundle: bytes, name: str, change: Callable[[bytes], bytes]) -> bytes:
     return repack(contents | {name: changed})
 
 
-def tamper_entries(bundle: bytes, change: Callable[[list[list[bytes]]], None]) -> bytes:
+Entries = list[list[bytes]]
+"""Events of a log, each as its nine lines without LF."""
+
+
+def tamper_entries(bundle: bytes, change: Callable[[Entries], None]) -> bytes:
     """The bundle with its events changed in place: a list of nine lines (without LF) for each."""
 
     def rewrite(log: bytes) -> bytes:
@@ -249,6 +273,21 @@ def tamper_entries(bundle: bytes, change: Callable[[list[list[bytes]]], None]) -
         return b"".join(line + b"\n" for entry in entries for line in entry)
 
     return tamper(bundle, "events.log", rewrite)
+
+
+def rechain(entries: Entries, start: int) -> None:
+    """Recompute the `prev` of all records from event `start` on."""
+    for at in range(start - 1, len(entries)):
+        before = entries[at - 1]
+        entries[at][7] = encode_base64(leaf_hash(b"".join(line + b"\n" for line in before[:8]))).encode()
+
+
+def edited_payload(entry: list[bytes], payload: bytes) -> None:
+    """Exchange the payload of an entry together with its size and commitment."""
+    salt = entry[8].split(b" ")[1]
+    entry[5] = b"%d" % len(payload)
+    entry[6] = encode_base64(sha256(b"\x02" + b64decode(salt) + payload).digest()).encode()
+    entry[8] = b"+ " + salt + b" " + payload
 
 
 def assert_caught(bundle: bytes, code: str, seq: int | None = None, **options: Any) -> Verdict:
@@ -297,7 +336,7 @@ def flipped(data: bytes, at: int) -> bytes:
 def edit_line(seq: int, line: int, change: Callable[[bytes], bytes]) -> bytes:
     """The honest bundle with one line (from 1) of one event changed."""
 
-    def change_line(entries: list[list[bytes]]) -> None:
+    def change_line(entries: Entries) -> None:
         entries[seq - 1][line - 1] = change(entries[seq - 1][line - 1])
 
     return tamper_entries(HONEST, change_line)

@@ -44,6 +44,7 @@ from tests.spec.vector_world import (
     anchored_run,
     canceled_run,
     example_run,
+    in_order,
     log_note,
     logged,
     members_of,
@@ -383,6 +384,10 @@ def _containers() -> Iterator[Case]:
     unreadable: dict[str, Any] = {"exit_code": 2}
     whole = pack(small)
     yield _bad("E_FORMAT", "cut", "The file ends early.", whole[:-30], **unreadable)
+    dated = whole.replace(b"\x21\0", b"\x22\0", 1)
+    yield _bad("E_FORMAT", "date", "A member's local header has another date.", dated, **unreadable)
+    order = {"events.log": small["events.log"]} | small
+    yield _bad("E_FORMAT", "order", "events.log stands first.", order, **unreadable)
     yield _bad("E_FORMAT", "trailing", "A byte stands behind the end record.", whole + b"\0", **unreadable)
     yield _bad("E_FORMAT", "leading", "A byte stands before the first member.", b"\0" + whole, **unreadable)
     yield _bad(
@@ -722,6 +727,15 @@ def _logs() -> Iterator[Case]:
     witnessed: dict[str, Any] = {"policy": "witnessed.policy"}
     proof = logged(seen=SEEN)(run.text())
     note = proof.note.split(b"\n")
+    assert note[5] < note[6]
+    turned = replace(proof, note=b"\n".join((*note[:5], note[6], note[5], *note[7:])))
+    yield _bad(
+        "E_INCLUSION",
+        "lines",
+        "Two cosignatures in each other's place.",
+        members_of(run, prove=lambda _: turned),
+        **witnessed,
+    )
     name, encoded = note[5].rsplit(b" ", 1)
     raw = b64decode(encoded)
     moved = raw[:4] + (SEEN_S - 60).to_bytes(8, "big") + raw[12:]
@@ -848,7 +862,7 @@ def _attested() -> Iterator[Case]:
     )
     spelled = small | {RUN_EVIDENCE: small[RUN_EVIDENCE] + b"\n"}
     yield _bad("E_FORMAT", "envelope", "A line feed behind the envelope.", spelled)
-    unwarranted = small | {TEST_RESULT: whole[TEST_RESULT]}
+    unwarranted = in_order(small | {TEST_RESULT: whole[TEST_RESULT]})
     yield _bad("E_FORMAT", "unwarranted", "An attestation that this run does not warrant.", unwarranted)
     run = young_run()
     seal = event_of(small_run().rows[10])

@@ -414,7 +414,7 @@ def notes() -> Part:
     stray = line[:-3] + chr(ord(line[-3]) + 1) + line[-2:]
     found = [
         note("one signature", good, signers=[log]),
-        note("two signatures", signed(text, LOG, NEW_LOG).decode(), keys=[log, new], signers=[log, new]),
+        note("two signatures", signed(text, LOG, NEW_LOG).decode(), keys=[log, new], signers=[new, log]),
         note("a text with an empty line", signed("a\n\nb\n").decode(), signers=[log]),
         note("other letters", signed("\u00e9\u2028\n").decode(), signers=[log]),
         note("an edited text", good.replace("\n16\n", "\n15\n"), "E_SIG_INVALID"),

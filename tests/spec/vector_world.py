@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 from evidence.attestation import SealedRun, attest
-from evidence.bundle import EntryChain
+from evidence.bundle import EntryChain, place_of
 from evidence.canonical import encode
 from evidence.checkpoint import Checkpoint, format_checkpoint
 from evidence.container import ContainerWriter
@@ -406,6 +406,11 @@ def members_of(
         sealed_run = SealedRun(run.evidence, seal, note, proof.index if proof else None)
         members |= attest(sealed_run, ATTESTATION)
     return members | {f"artifacts/{name}": data for name, data in (artifacts or {}).items()}
+
+
+def in_order(members: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The members as a bundle has them."""
+    return {name: members[name] for name in sorted(members, key=place_of)}
 
 
 def pack(members: Mapping[str, bytes]) -> bytes:

@@ -1,5 +1,6 @@
 """The global log, witnesses, retired keys, times and pins, as an auditor meets them (PROOF P5, P6, P9)."""
 
+import itertools
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -217,6 +218,27 @@ def test_a_bad_cosignature_fails_even_above_the_quorum() -> None:
     policy = policy_of(witnesses={"w1": W1.verifier_key, "w2": W2.verifier_key}, quorum="w1")
     assert judge(logged(proof(W1, W2)), policy=policy).ok
     assert_caught(logged(proof(W1, Liar("w2"))), "E_WITNESS_SIG", policy=policy)
+
+
+def test_signature_lines_stand_in_one_order() -> None:
+    """Exchanged, they say the same; a bundle has one spelling (P9.3): E_INCLUSION, or E_FORMAT of the run."""
+    new = signer(ORIGIN, "new log")
+    lines = {f"w{n}": witness.verifier_key for n, witness in enumerate((W1, W2), 1)}
+    policy = policy_of(new, retired={LOG_KEY.verifier_key: 99}, witnesses=lines, quorum="w1")
+    good = proof(new, W1, W2)
+    assert judge(logged(good), policy=policy).ok
+    text, _, block = good.note.rpartition(b"\n\n")
+    for order in itertools.permutations(block[:-1].split(b"\n")):
+        note = text + b"\n\n" + b"".join(line + b"\n" for line in order)
+        if note != good.note:
+            verdict = assert_caught(logged(replace(good, note=note)), "E_INCLUSION", policy=policy)
+            assert "another order" in verdict.message
+    both = sign_note(RUN_TEXT, LOG_KEY, new)
+    assert both == sign_note(RUN_TEXT, new, LOG_KEY)
+    text, _, block = both.rpartition(b"\n\n")
+    first, second = block[:-1].split(b"\n")
+    turned = b"%b\n\n%b\n%b\n" % (text, second, first)
+    assert_caught(example().bundle(note=turned), "E_FORMAT", policy=policy)
 
 
 def test_the_time_of_a_quorum_is_that_of_its_last_needed_witness() -> None:

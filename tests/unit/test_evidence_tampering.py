@@ -1,15 +1,13 @@
 """Every tampering of PROOF P10 that this verifier can meet, each caught by its own code at its own event."""
 
-from base64 import b64decode
 from collections.abc import Callable
-from hashlib import sha256
 
 import pytest
 
 from evidence.bundle import EntryChain
 from evidence.canonical import canonical, encode
 from evidence.note import sign_note
-from evidence.record import encode_base64, genesis, leaf_hash
+from evidence.record import encode_base64, genesis
 from evidence.verdict import COMPLETE
 from tests.evidence_samples import (
     EXAMPLE_EVIDENCE,
@@ -18,16 +16,19 @@ from tests.evidence_samples import (
     ORIGIN,
     OTHER_RUN,
     RUN,
+    Entries,
     Recorded,
     assert_caught,
     checkpoint_of,
     edit_line,
+    edited_payload,
     event_of,
     example,
     example_rows,
     flipped,
     judge,
     members,
+    rechain,
     repack,
     row,
     sealed_again,
@@ -37,23 +38,6 @@ from tests.evidence_samples import (
     tamper_entries,
     with_event,
 )
-
-Entries = list[list[bytes]]
-
-
-def rechain(entries: Entries, start: int) -> None:
-    """Recompute the `prev` of all records from event `start` on."""
-    for at in range(start - 1, len(entries)):
-        before = entries[at - 1]
-        entries[at][7] = encode_base64(leaf_hash(b"".join(line + b"\n" for line in before[:8]))).encode()
-
-
-def edited_payload(entry: list[bytes], payload: bytes) -> None:
-    """Exchange the payload of an entry together with its size and commitment."""
-    salt = entry[8].split(b" ")[1]
-    entry[5] = b"%d" % len(payload)
-    entry[6] = encode_base64(sha256(b"\x02" + b64decode(salt) + payload).digest()).encode()
-    entry[8] = b"+ " + salt + b" " + payload
 
 
 def test_the_honest_bundle_is_complete() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from evidence.container import Container
-from tests.evidence_samples import HONEST, POLICY, example, members
+from tests.evidence_samples import HONEST, POLICY, example, members, zip_header
 
 MEMORY_BYTES_MAX = 256 * 1024 * 1024
 """Address space that the verifier gets: that of Python and its libraries, and room for some blocks."""
@@ -132,10 +132,10 @@ def bomb() -> bytes:
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for name, data in members(HONEST).items():
             if name != "events.log":
-                archive.writestr(name, data)
-        with archive.open(zipfile.ZipInfo("events.log"), "w") as stored:
+                archive.writestr(zip_header(name), data)
+        with archive.open(zip_header("events.log"), "w") as stored:
             stored.write(b"")
-        info = zipfile.ZipInfo("artifacts/art_1")
+        info = zip_header("artifacts/art_1")
         info.compress_type = zipfile.ZIP_DEFLATED
         with archive.open(info, "w") as member:
             for _ in range(256):
@@ -149,7 +149,7 @@ def many_members() -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for name, data in contents.items():
-            archive.writestr(name, data)
+            archive.writestr(zip_header(name), data)
     return out.getvalue()
 
 
@@ -158,7 +158,7 @@ def twice() -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for name, data in [*members(HONEST).items(), ("eventz.log", b"x")]:
-            archive.writestr(name, data)
+            archive.writestr(zip_header(name), data)
     return out.getvalue().replace(b"eventz.log", b"events.log")
 
 
@@ -168,7 +168,7 @@ def without_log() -> bytes:
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for name, data in members(HONEST).items():
             if name != "events.log":
-                archive.writestr(name, data)
+                archive.writestr(zip_header(name), data)
     return out.getvalue()
 
 
@@ -192,6 +192,7 @@ def test_a_payload_line_that_never_ends(folder: Path) -> None:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for name, data in members(bundle).items():
-            archive.writestr(name, log[:-2] + b" " * (64 << 20) + b"\n" if name == "events.log" else data)
+            endless = log[:-2] + b" " * (64 << 20) + b"\n"
+            archive.writestr(zip_header(name), endless if name == "events.log" else data)
     (folder / "endless.zip").write_bytes(out.getvalue())
     assert verify(folder, "endless.zip", "--policy", "trust.policy") == (1, "E_FORMAT")
