@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
 from collections.abc import Generator
@@ -15,11 +16,12 @@ DEVICES = {("/", "dev"), ("/", "proc")}
 
 
 @contextmanager
-def replacing(target: Path) -> Generator[BinaryIO]:
+def replacing(target: Path, *, durable: bool = False) -> Generator[BinaryIO]:
     """A file to write that takes `target`'s place when the block succeeds, and vanishes when it fails.
 
     `-` is stdout. What is no file of its own (`/dev/stdout`, a named pipe) is written to directly.
-    A reader never sees half a file, and an old file survives a failed download.
+    A reader never sees half a file, and an old file survives a failed download. `durable` is for what
+    cannot be had a second time: it survives a power cut once this has returned.
     """
     if target == STDOUT:
         yield sys.stdout.buffer
@@ -34,7 +36,14 @@ def replacing(target: Path) -> Generator[BinaryIO]:
     try:
         with part.open("xb") as out:
             yield out
+            if durable:
+                out.flush()
+                os.fsync(out.fileno())
         part.replace(final)
+        if durable:
+            from eventstore.durable import fsync_directory
+
+            fsync_directory(final.parent)
     except BaseException:
         part.unlink(missing_ok=True)
         raise

@@ -33,6 +33,9 @@ COMMANDS = {
     ),
     "verify": Lazy("cli.verify:verify", "Check a proof offline, trusting only a policy file.", PROOF),
     "policy": Lazy("cli.policy:policy", "Print whose signatures the server's proofs carry.", PROOF),
+    "timestamp": Lazy(
+        "cli.timestamp:timestamp", "Have a time-stamping authority say when a proof was there.", PROOF
+    ),
     "monitor": Lazy(
         "cli.monitor:monitor", "Follow a server's log, and report what an honest one does not show.", PROOF
     ),

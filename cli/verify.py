@@ -39,6 +39,8 @@ def _flags(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--run", metavar="ID", help=options.RUN)
 @click.option("--bundle", metavar="PROOF.ZIP", type=FILE, help=options.BUNDLE)
 @click.option("--pin", metavar="FILE", type=FILE, help=options.PIN)
+@click.option("--timestamp", metavar="FILE", type=FILE, help=options.TIMESTAMP)
+@click.option("--tsa-roots", metavar="FILE", type=FILE, help=options.TSA_ROOTS)
 @_flags
 @click.option("--jobs", metavar="N", type=click.IntRange(1, options.JOBS_MAX), default=1, help=options.JOBS)
 @click.option("--json", "as_json", is_flag=True, help=options.JSON)

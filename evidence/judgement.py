@@ -112,6 +112,7 @@ class Judgement:
             judge_shown_evidence(shown, evidence)
         self._judge_log(tlog_proof)
         self._judge_anchor()
+        self._judge_timestamp()
         self._judge_time()
         self._judge_pin()
         self._judge_attestations(evidence, tlog_proof, attestations)
@@ -122,7 +123,7 @@ class Judgement:
         log_size = None
         if tlog_proof is not None:
             findings.log = judge_inclusion(tlog_proof, self._policy, self.checkpoint, self._origin)
-            findings.not_after_ms = _ms(not_after(self._policy, findings.log.cosigned))
+            findings.witnessed_ms = _ms(not_after(self._policy, findings.log.cosigned))
             log_size = findings.log.checkpoint.size
             self._refuse_retired(findings.log.signers, log_size)
         elif self.contents.seal is not None and not findings.options.allow_unlogged:
@@ -155,6 +156,12 @@ class Judgement:
         except FormatError:
             return
         self._findings.not_before_ms = _ms(not_before(self._policy, cosigned))
+
+    def _judge_timestamp(self) -> None:
+        """When did an authority that the auditor trusts see this very checkpoint (P5.7)?"""
+        check = self._findings.options.timestamp
+        if check is not None:
+            self._findings.timestamp = check(self._note)
 
     def _judge_time(self) -> None:
         """Do the server's times lie between anchor and witness, give or take a clock's error (P9.2b)?"""

@@ -22,6 +22,7 @@ from evidence.verdict import (
     REDACTED,
     WITHHELD,
     Options,
+    Timestamp,
     Verdict,
     VerificationError,
 )
@@ -35,6 +36,10 @@ TRUTH = (
 REWRITE = (
     "That the server did not rewrite everything and sign it again: without a witness, a pin or a monitor "
     "this says 'signed by that key' and no more."
+)
+SECOND_HISTORY = (
+    "That the server signed no other history of it: a timestamp shows that this one was there at that time, "
+    "and only a witness, a pin or a monitor that there is no second one."
 )
 
 
@@ -52,8 +57,15 @@ class Findings:
     attested: dict[str, Verifier] = field(default_factory=dict[str, Verifier])
     """Members that hold an attestation of this run, and the key that signed each."""
     not_before_ms: int | None = None
-    not_after_ms: int | None = None
+    witnessed_ms: int | None = None
+    timestamp: Timestamp | None = None
     warnings: list[str] = field(default_factory=list[str])
+
+    @property
+    def not_after_ms(self) -> int | None:
+        """The earlier of what witnesses and a time-stamping authority say (P9.2b)."""
+        times = [self.witnessed_ms, self.timestamp.not_after_ms if self.timestamp else None]
+        return min((time for time in times if time is not None), default=None)
 
 
 def unreadable_verdict(reason: str) -> Verdict:
@@ -171,8 +183,14 @@ def _proven(findings: Findings, contents: Contents, checkpoint: Checkpoint) -> l
     if findings.log is not None:
         head = findings.log.checkpoint
         sentences.append(f"The global log {head.origin_line} of {head.size} entries holds this checkpoint.")
-    if findings.not_after_ms is not None:
-        sentences.append(f"Witnesses of your policy saw it no later than {_time(findings.not_after_ms)}.")
+    if findings.witnessed_ms is not None:
+        sentences.append(f"Witnesses of your policy saw it no later than {_time(findings.witnessed_ms)}.")
+    if findings.timestamp is not None:
+        stamp = findings.timestamp
+        sentences.append(
+            f"The time-stamping authority {stamp.authority}, whom your roots vouch for, "
+            f"saw it no later than {_time(stamp.not_after_ms)}."
+        )
     if findings.not_before_ms is not None:
         sentences.append(f"It began no earlier than {_time(findings.not_before_ms)}.")
     if findings.options.pin is not None:
@@ -185,13 +203,7 @@ def _proven(findings: Findings, contents: Contents, checkpoint: Checkpoint) -> l
 def _not_proven(
     findings: Findings, contents: Contents, redacted: Sequence[int], withheld: Sequence[int]
 ) -> list[str]:
-    sentences = [TRUTH]
-    if findings.not_after_ms is None and findings.options.pin is None:
-        sentences.append(REWRITE)
-    if findings.not_after_ms is None:
-        sentences.append(
-            "When it happened (notAfter: none): no witness saw it, the times are the server's own."
-        )
+    sentences = [TRUTH, *_unseen(findings)]
     if findings.log is None:
         sentences.append(
             "That the server's global log holds this checkpoint: there is no run.tlog-proof here."
@@ -216,6 +228,18 @@ def _not_proven(
     if contents.is_run and unseen > 0:
         sentences.append(f"The content of {_count(unseen, 'artifact')}: only digests are in this bundle.")
     return sentences + findings.warnings
+
+
+def _unseen(findings: Findings) -> list[str]:
+    """What nobody but the server saw."""
+    sentences: list[str] = []
+    if findings.witnessed_ms is None and findings.options.pin is None:
+        sentences.append(REWRITE if findings.timestamp is None else SECOND_HISTORY)
+    if findings.not_after_ms is None:
+        sentences.append(
+            "When it happened (notAfter: none): no witness saw it, the times are the server's own."
+        )
+    return sentences
 
 
 def _events(seqs: Sequence[int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +55,7 @@ CODES = {
     "E_INCLUSION": Code("P5.3", "The global log is not shown to hold this checkpoint."),
     "E_WITNESS_SIG": Code("P9.3", "A cosignature of a witness of your policy does not fit."),
     "E_WITNESS_QUORUM": Code("P6", "Fewer witnesses cosigned than your policy demands."),
+    "E_TIMESTAMP": Code("P5.7", "The timestamp does not show when this checkpoint existed."),
     "E_TIME_BEFORE_ANCHOR": Code("P9.2b", "An event claims to be earlier than the run can have begun."),
     "E_TIME_AFTER_WITNESS": Code("P9.2b", "An event claims to be later than it was witnessed."),
     "E_ROLLBACK": Code("P9.1", "The proof is older than the checkpoint that you pinned."),
@@ -70,12 +72,28 @@ CODES = {
 
 
 @dataclass(frozen=True, slots=True)
+class Timestamp:
+    """What a time-stamping authority says of a checkpoint (P5.7): when it had seen it, in unix milliseconds.
+
+    `authority` is the name in its certificate, `not_after_ms` its time with all that it may be off.
+    """
+
+    authority: str
+    not_after_ms: int
+
+
+TimestampCheck = Callable[[bytes], Timestamp]
+"""Judges a timestamp over the bytes of run.checkpoint; raises `VerificationError` where it does not fit."""
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """What the auditor expects and allows (P9.2).
 
     `expected_run` is the id of the run or organisation that the proof must be of. `allow_unlogged` accepts
     a sealed run without `run.tlog-proof` (P5.3), `allow_unattested` one without attestations, or a policy
-    that names no key for them (P11). `pin` is a checkpoint of the same stream that the auditor kept.
+    that names no key for them (P11). `pin` is a checkpoint of the same stream that the auditor kept,
+    `timestamp` judges the timestamp that lies beside the bundle (P5.7).
     """
 
     expected_run: str | None = None
@@ -85,6 +103,7 @@ class Options:
     allow_unattested: bool = False
     strict_time: bool = False
     pin: Checkpoint | None = None
+    timestamp: TimestampCheck | None = None
 
 
 class VerificationError(Exception):

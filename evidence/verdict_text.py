@@ -45,6 +45,10 @@ ANOTHER_PIN = (
     "The pin is no checkpoint of a run that this policy's keys signed. Take the one you kept; without --pin "
     "the proof is judged alone."
 )
+ANOTHER_ROOTS = (
+    "The file of --tsa-roots must hold certificates in PEM: those that the time-stamping authority publishes "
+    "as its root. Without --timestamp the proof is judged alone."
+)
 
 REMEDIES = {
     "E_SIG_UNKNOWN_KEY": RIGHT_POLICY,
@@ -59,6 +63,11 @@ REMEDIES = {
     "E_INCLUSION": ("Fetch the proof again: the global log may have covered it since."),
     "E_WITNESS_QUORUM": WITNESSES,
     "E_WITNESS_SIG": WITNESSES,
+    "E_TIMESTAMP": (
+        "Check that the timestamp was made for this very proof: one that is fetched again may carry a newer "
+        "checkpoint. Check that --tsa-roots holds the authority's root. Without --timestamp the proof is "
+        "judged alone."
+    ),
     "E_TIME_BEFORE_ANCHOR": CLOCKS,
     "E_TIME_AFTER_WITNESS": CLOCKS,
     "E_LOG_FORK": (
@@ -80,6 +89,12 @@ REMEDIES = {
 }
 """What to do for a code; every other one gets `ANOTHER_COPY`."""
 
+_FILES = (
+    ("The policy: ", ANOTHER_POLICY),
+    ("The pin: ", ANOTHER_PIN),
+    ("The TSA's roots: ", ANOTHER_ROOTS),
+)
+
 
 def remedy(verdict: Verdict) -> str | None:
     """What to do next, or None when the proof was accepted."""
@@ -91,7 +106,7 @@ def remedy(verdict: Verdict) -> str | None:
             "here with --allow-open."
         )
     if verdict.exit_code == EXIT_UNREADABLE:
-        for file, what in (("The policy: ", ANOTHER_POLICY), ("The pin: ", ANOTHER_PIN)):
+        for file, what in _FILES:
             if file in verdict.message:
                 return what
     return REMEDIES.get(verdict.code or "", ANOTHER_COPY)

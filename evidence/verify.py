@@ -21,7 +21,7 @@ from evidence.judgement import Judgement
 from evidence.policy import parse_policy
 from evidence.report import Findings, failed_verdict, unreadable_verdict, verdict_of
 from evidence.spans import Span, find_spans
-from evidence.verdict import Options, Verdict, VerificationError
+from evidence.verdict import Options, TimestampCheck, Verdict, VerificationError
 
 Progress = Callable[[int, int], None]
 """Called after each block with the number of events done and the number that were signed."""
@@ -38,6 +38,7 @@ def verify_bundle(
     allow_unattested: bool = False,
     strict_time: bool = False,
     pin: Checkpoint | None = None,
+    timestamp: TimestampCheck | None = None,
     shown: bytes | None = None,
     on_progress: Progress | None = None,
     each: Each = here,
@@ -48,7 +49,14 @@ def verify_bundle(
     `each` says where blocks of the log are looked at; it cannot change the verdict.
     """
     options = Options(
-        expected_run, allow_open, allow_withheld, allow_unlogged, allow_unattested, strict_time, pin
+        expected_run,
+        allow_open,
+        allow_withheld,
+        allow_unlogged,
+        allow_unattested,
+        strict_time,
+        pin,
+        timestamp,
     )
     with ExitStack() as stack:
         try:

@@ -1,6 +1,7 @@
 """Tests that need a part of the system say so, and skip with the reason where it is missing.
 
-`CROWNEST_REQUIRE=bubblewrap,loop,go,bsdtar` turns such a skip into a failure: CI sets it for all it installs.
+`CROWNEST_REQUIRE=bubblewrap,loop,go,bsdtar,openssl` turns such a skip into a failure: CI sets it for
+all it installs.
 """
 
 import functools
@@ -95,4 +96,5 @@ _CHECKS: dict[str, Callable[[], str | None]] = {
     "loop": _loop,
     "go": _go,
     "bsdtar": _program("bsdtar"),
+    "openssl": _program("openssl"),
 }

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -15,8 +16,9 @@ from evidence.feed import Each, here
 from evidence.pin import PIN_BYTES_MAX, PinError, read_pin
 from evidence.policy import POLICY_BYTES_MAX, parse_policy
 from evidence.report import unreadable_verdict
-from evidence.verdict import Verdict
+from evidence.verdict import TimestampCheck, Verdict
 from evidence.verify import Progress, verify_bundle
+from verifier import options
 
 ZIP_MAGIC = b"PK"
 EVIDENCE_BYTES_MAX = 16 * 1024 * 1024
@@ -43,24 +45,31 @@ class Request:
     run: str | None = None
     bundle: Path | None = None
     pin: Path | None = None
+    timestamp: Path | None = None
+    tsa_roots: Path | None = None
     jobs: int = 1
     flags: frozenset[str] = field(default_factory=frozenset[str])
 
 
 def check(request: Request, *, fetch: Fetch | None = None, on_progress: Progress | None = None) -> Verdict:
     """Verify what was asked. Raises `CannotCheckError`, and OSError for a file that cannot be read."""
-    policy = _read(request.policy, POLICY_BYTES_MAX)
+    policy = read_within(request.policy, POLICY_BYTES_MAX)
     with ExitStack() as stack:
         proof, shown = _proof_of(request, fetch, stack)
         try:
             pin = _pin(request.pin, policy)
         except PinError as error:
             return unreadable_verdict(f"The pin: {error}.")
+        try:
+            timestamp = _timestamp(request)
+        except FormatError as error:
+            return unreadable_verdict(f"The TSA's roots: {error}.")
         return verify_bundle(
             proof,
             policy,
             expected_run=request.run,
             pin=pin,
+            timestamp=timestamp,
             shown=shown,
             on_progress=on_progress,
             each=_each(request.jobs, stack),
@@ -84,14 +93,30 @@ def _pin(path: Path | None, policy: bytes) -> Checkpoint | None:
         trusted = parse_policy(policy)
     except FormatError:
         return None  # there will be a verdict about the policy itself
-    return read_pin(_read(path, PIN_BYTES_MAX), trusted)
+    return read_pin(read_within(path, PIN_BYTES_MAX), trusted)
+
+
+def _timestamp(request: Request) -> TimestampCheck | None:
+    """What judges the timestamp. Raises `FormatError` for a file that holds no roots."""
+    if request.timestamp is None and request.tsa_roots is None:
+        return None
+    if request.timestamp is None or request.tsa_roots is None:
+        raise CannotCheckError(
+            "--timestamp and --tsa-roots go together: a timestamp counts for its authority."
+        )
+    try:
+        from verifier.timestamp import ROOTS_BYTES_MAX, TIMESTAMP_BYTES_MAX, judge_timestamp, read_roots
+    except ModuleNotFoundError as error:
+        raise CannotCheckError(options.TSA_ABSENT, options.TSA_INSTALL) from error
+    roots = read_roots(read_within(request.tsa_roots, ROOTS_BYTES_MAX))
+    return partial(judge_timestamp, read_within(request.timestamp, TIMESTAMP_BYTES_MAX), roots)
 
 
 def _proof_of(
     request: Request, fetch: Fetch | None, stack: ExitStack
 ) -> tuple[Path | BinaryIO, bytes | None]:
     """The bundle to verify, and the pretty evidence to compare with it (PROOF P9.2a)."""
-    if _is_zip(request.file):
+    if is_zip(request.file):
         if request.bundle is not None:
             raise CannotCheckError("--bundle goes with an evidence.json; a proof.zip is checked alone.")
         return request.file, None
@@ -99,7 +124,7 @@ def _proof_of(
         raise CannotCheckError(
             "--allow-open goes with a proof.zip: evidence exists only once a run has ended."
         )
-    shown = _read(request.file, EVIDENCE_BYTES_MAX)
+    shown = read_within(request.file, EVIDENCE_BYTES_MAX)
     if len(shown) > EVIDENCE_BYTES_MAX:
         raise CannotCheckError(
             f"{request.file} is larger than {EVIDENCE_BYTES_MAX} bytes: it is no evidence.json.",
@@ -128,14 +153,14 @@ def _run_of(shown: bytes) -> str | None:
     return run_id if isinstance(run_id, str) else None
 
 
-def _is_zip(file: Path) -> bool:
+def is_zip(file: Path) -> bool:
     """Judged by content, so that a renamed file is not mistaken; an empty one counts as a broken bundle."""
     with file.open("rb") as source:
         magic = source.read(len(ZIP_MAGIC))
     return magic == ZIP_MAGIC or file.suffix == ".zip" or not magic
 
 
-def _read(file: Path, bytes_max: int) -> bytes:
+def read_within(file: Path, bytes_max: int) -> bytes:
     """The file, or one byte more of it than it may have: who reads those bytes refuses them."""
     with file.open("rb") as source:
         return source.read(bytes_max + 1)

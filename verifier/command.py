@@ -45,7 +45,10 @@ def _run(args: Sequence[str]) -> int:
     parser = _parser(as_json="--json" in args)
     given = parser.parse_args(args)
     flags = frozenset(name for name in options.FLAGS if getattr(given, name))
-    request = Request(given.file, given.policy, given.run, given.bundle, given.pin, given.jobs, flags)
+    request = Request(
+        given.file, given.policy, given.run, given.bundle, given.pin, given.timestamp, given.tsa_roots,
+        given.jobs, flags,
+    )  # fmt: skip
     try:
         with progress(sys.stderr, quiet=given.json) as on_progress:
             verdict = check(request, on_progress=on_progress)
@@ -79,6 +82,8 @@ def _parser(*, as_json: bool) -> argparse.ArgumentParser:
     parser.add_argument("--run", metavar="ID", help=options.RUN)
     parser.add_argument("--bundle", metavar="PROOF.ZIP", type=Path, help=options.BUNDLE)
     parser.add_argument("--pin", metavar="FILE", type=Path, help=options.PIN)
+    parser.add_argument("--timestamp", metavar="FILE", type=Path, help=options.TIMESTAMP)
+    parser.add_argument("--tsa-roots", metavar="FILE", type=Path, help=options.TSA_ROOTS)
     for name, meaning in options.FLAGS.items():
         parser.add_argument(options.flag(name), action="store_true", help=meaning)
     parser.add_argument("--jobs", metavar="N", type=_jobs, default=1, help=options.JOBS)

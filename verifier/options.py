@@ -10,8 +10,13 @@ POLICY = "Whose signatures you trust: the file of crownest policy, kept apart fr
 RUN = "The run that the proof must be of."
 BUNDLE = "The proof that an evidence.json is checked against."
 PIN = "A run.checkpoint that you kept from earlier: the proof must continue it."
+TIMESTAMP = "A timestamp of the proof, as crownest timestamp writes it."
+TSA_ROOTS = "Root certificates (PEM) of the authorities that you believe."
 JOBS = "Processes that share the work; more than one pays from some 300,000 events on."
 JSON = 'Print { "data": verdict }.'
+
+TSA_ABSENT = "Timestamps need the package rfc3161-client, which is not installed."
+TSA_INSTALL = "Type: pip install 'crownest-server[tsa]', or for crownest-verify: pip install rfc3161-client."
 
 JOBS_MAX = 64
 """Processes that a check may start."""

@@ -12,11 +12,11 @@ PARTS = ("cryptography", "cffi", "_cffi_backend", "pycparser")
 """`cryptography` and what it imports."""
 
 
-def lonely_python(folder: Path) -> Path:
-    """A virtual environment in `folder` with these parts and no others; answers its `bin` folder."""
+def lonely_python(folder: Path, *more: str) -> Path:
+    """A virtual environment in `folder` with these parts, `more`, and no others; answers its `bin` folder."""
     venv.create(folder, symlinks=True)
     (site,) = folder.glob("lib/python*/site-packages")
-    for name in PARTS:
+    for name in (*PARTS, *more):
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.origin is not None:
             source = Path(spec.origin)
