@@ -11,7 +11,7 @@ from cli.keys import Keyring
 from cli.problems import failure
 from client.errors import ClientError
 from client.witness import WitnessClient, WitnessLimits
-from eventstore.sequencer import Consistency
+from eventstore.sequencer import Consistency, Cosigned
 from evidence.canonical import FormatError
 from evidence.note import Verifier
 from evidence.policy import POLICY_BYTES_MAX, format_policy, parse_policy
@@ -58,7 +58,8 @@ def load_witnesses(path: Path | None, keyring: Keyring) -> Witnesses:
 class Panel:
     """All witnesses of a server, asked at once for each checkpoint; one that fails holds up nobody long.
 
-    What a checkpoint lacks, the next one brings: a cosignature covers everything before it.
+    What a checkpoint lacks, the next one brings, for a cosignature covers everything before it; where none
+    follows, they are asked again.
     """
 
     def __init__(self, witnesses: Witnesses) -> None:
@@ -68,10 +69,10 @@ class Panel:
     def __repr__(self) -> str:
         return f"Panel(witnesses={len(self._clients)}, failing={len(self._complaints)})"
 
-    async def cosign(self, note: bytes, consistency: Consistency) -> str:
+    async def cosign(self, note: bytes, consistency: Consistency) -> Cosigned:
         """The signature lines of those that answered in time, in the order that bundles need (P9.3)."""
         lines = await asyncio.gather(*(self._ask(one, note, consistency) for one in self._clients))
-        return "".join(sorted(lines))
+        return Cosigned("".join(sorted(lines)), by_all=all(lines))
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -24,7 +24,7 @@ from evidence.canonical import FormatError
 from evidence.checkpoint import Checkpoint
 from evidence.logentry import Entry, KeyChange, parse_entry
 from evidence.merkle import CompactRange, consistency_proof, inclusion_proof
-from evidence.note import Signer, sign_note
+from evidence.note import Signer, sign_note, split_note
 from evidence.record import leaf_hash
 from evidence.tlog import TlogProof
 
@@ -36,8 +36,17 @@ READ_ENTRIES = 4096
 Consistency = Callable[[int, int], Awaitable[Sequence[bytes]]]
 """Answers the consistency path from one size of the log to a larger one."""
 
-Cosign = Callable[[bytes, Consistency], Awaitable[str]]
-"""Collects the witnesses' signature lines over a signed checkpoint, each with its LF; "" for none."""
+
+@dataclass(frozen=True, slots=True)
+class Cosigned:
+    """The signature lines of the witnesses that answered, each with its LF, and whether all of them did."""
+
+    lines: str = ""
+    by_all: bool = True
+
+
+Cosign = Callable[[bytes, Consistency], Awaitable[Cosigned]]
+"""Asks the witnesses to cosign a signed checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +100,7 @@ class Sequencer:
         self._signers, self._cosign, self._clock_ms = signers, cosign, clock_ms
         self.limits = limits
         self._one_at_a_time = asyncio.Lock()
+        self._is_cosigned = False
 
     def __repr__(self) -> str:
         return f"Sequencer(published={self.published.size}, {self._high_water!r})"
@@ -120,12 +130,18 @@ class Sequencer:
         return changes
 
     async def run_forever(self) -> None:
-        """Publish whenever entries were added, until cancelled; a full disk is waited for."""
+        """Publish whenever entries were added, until cancelled; a full disk is waited for.
+
+        While a witness has not cosigned what is shown, it is asked again now and then: on a quiet server
+        no other checkpoint would bring its cosignature.
+        """
         while True:
             try:
                 await self._log.log_organizations(self._clock_ms() - self.limits.organization_interval_ms)
-                await self._log.wait_for_entries(self.published.size, self.limits.idle_s)
+                grew = await self._log.wait_for_entries(self.published.size, self.limits.idle_s)
                 await self.publish()
+                if not (grew or self._is_cosigned):
+                    await self._ask_again()
             except StorageUnavailable:
                 pass  # appends fail loudly meanwhile; what is committed is published once there is room
             except ForkRefused:
@@ -145,9 +161,27 @@ class Sequencer:
             await asyncio.to_thread(self._high_water.advance, head.size, head.root)
             signers = self._signers()
             note = sign_note(str(Checkpoint(signers[0].name, head.size, head.root)), *signers)
-            note += (await self._cosign(note, self.consistency)).encode()
-            await self._log.publish_head(head.size, note)
-            self.published.show(head.size, note)
+            cosigned = await self._cosign(note, self.consistency)
+            await self._show(head.size, note + cosigned.lines.encode(), by_all=cosigned.by_all)
+
+    async def _ask_again(self) -> None:
+        """Have what is shown cosigned again, and show that if it is more than before."""
+        async with self._one_at_a_time:
+            size, shown = self.published.size, self.published.note
+            if not size:
+                return
+            text, lines = split_note(shown)
+            own = [line for line in lines if line.name == self._signers()[0].name]
+            note = text.encode() + b"\n" + "".join(f"{line}\n" for line in own).encode()
+            cosigned = await self._cosign(note, self.consistency)
+            if cosigned.lines.count("\n") > len(lines) - len(own):
+                await self._show(size, note + cosigned.lines.encode(), by_all=cosigned.by_all)
+            self._is_cosigned = cosigned.by_all
+
+    async def _show(self, size: int, note: bytes, *, by_all: bool) -> None:
+        await self._log.publish_head(size, note)
+        self.published.show(size, note)
+        self._is_cosigned = by_all
 
     async def inclusion(self, stream: str, size: int) -> TlogProof | None:
         """The proof that the log holds the stream's checkpoint at `size`, by the newest checkpoint (P8).

@@ -13,7 +13,7 @@ import pytest
 
 from eventstore.high_water import ForkRefused, HighWater
 from eventstore.log import Append
-from eventstore.sequencer import Consistency, Published, Sequencer, SequencerLimits
+from eventstore.sequencer import Consistency, Cosigned, Published, Sequencer, SequencerLimits
 from evidence.checkpoint import Checkpoint, parse_checkpoint
 from evidence.logentry import KeyChange
 from evidence.merkle import verify_consistency
@@ -34,6 +34,7 @@ class Case:
     published: Published
     mark: HighWater
     asked: list[bytes] = field(default_factory=list[bytes])
+    answers: list[Cosigned] = field(default_factory=list[Cosigned])
 
     @property
     def shown(self) -> Checkpoint:
@@ -49,9 +50,9 @@ async def case(folder: Path, backend: str = "sqlite", *, handing_over: Any = Non
     async with opened(backend, folder, anchor=published) as world:
         mark = HighWater(folder / "high-water", ORIGIN)
 
-        async def cosign(note: bytes, _: Consistency) -> str:
+        async def cosign(note: bytes, _: Consistency) -> Cosigned:
             found.asked.append(note)
-            return ""
+            return found.answers.pop(0) if found.answers else Cosigned()
 
         signers = [world.signer, *([handing_over] if handing_over else [])]
         sequencer = Sequencer(
@@ -235,6 +236,27 @@ def test_the_mark_never_goes_back(tmp_path: Path) -> None:
     mark.advance(4, b"\x04" * 32)
     assert mark.read() == Checkpoint(ORIGIN, 4, b"\x04" * 32)
     assert (tmp_path / "high-water").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_witness_that_was_away_is_asked_again_and_nothing_gets_lost(tmp_path: Path) -> None:
+    """On a quiet server no other checkpoint comes; an answer with fewer lines replaces none with more."""
+    line = "\u2014 w.example/a AAAAAAAA\n"
+    async with case(tmp_path) as one:
+        await one.sequencer.start()
+        await one.world.create()
+        one.answers += [Cosigned("", by_all=False), Cosigned(line, by_all=False), Cosigned("", by_all=False)]
+        one.answers.append(Cosigned(line * 2, by_all=True))
+        forever = asyncio.create_task(one.sequencer.run_forever())
+        seen: list[int] = []
+        while len(one.asked) < 4:
+            await one.published.advanced.wait()
+            seen.append(one.published.note.count(line.encode()))
+            if seen[-1] == 2:
+                break
+        forever.cancel()
+        await asyncio.gather(forever, return_exceptions=True)
+        assert seen == [0, 1, 2]
+        assert len(set(one.asked)) == 1, "what is asked for is the log's own signature alone"
 
 
 async def test_two_keys_sign_while_one_hands_over(tmp_path: Path) -> None:
