@@ -64,7 +64,9 @@ def demo(data: Path | None) -> None:
     _show_tampering(folders, run_id)
     click.echo(f"""
 Done in {time.monotonic() - began:.1f} s.
-  data      {folders.data}   (look again: crownest serve --data {folders.data})
+  data      {folders.data}
+            (look again: export CROWNEST_CONFIG_PATH={folders.handover / "cli-config.json"}
+            and in two terminals: crownest serve --data {folders.data}; crownest workspace-runs list)
   evidence  {folders.handover / "evidence.json"}
   proof     {folders.handover / "proof.zip"}
   policy    {folders.handover / "trust.policy"}   (keep it apart from the bundles it judges)""")

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,7 +16,7 @@ from cli import output, target
 from cli.lazy import ExampleCommand
 from cli.loopback import is_loopback
 from cli.options import WholeNumber
-from cli.problems import EXIT_USAGE, failure
+from cli.problems import EXIT_OK, EXIT_USAGE, failure
 from evidence.verdict_text import ANOTHER_POLICY
 
 if TYPE_CHECKING:
@@ -182,16 +182,20 @@ def _look(monitor: Monitor, *, as_json: bool) -> int:
     return report.exit_code
 
 
-def _watch(monitor: Monitor, interval_s: int, *, as_json: bool) -> NoReturn:
-    """Look until Ctrl-C; a person is told only what changed since the last look."""
-    told = None
-    while True:
-        report = monitor.round(int(time.time()))
-        said = {**report.to_dict(), "newEntries": 0}
-        if as_json or said != told:
-            _tell(report, as_json=as_json)
-        told = said
-        time.sleep(interval_s)
+def _watch(monitor: Monitor, interval_s: int, *, as_json: bool) -> int:
+    """Look until Ctrl-C, and answer as the last look did; a person is told only what changed meanwhile."""
+    told, exit_code = None, EXIT_OK
+    try:
+        while True:
+            report = monitor.round(int(time.time()))
+            said, exit_code = {**report.to_dict(), "newEntries": 0}, report.exit_code
+            if as_json or said != told:
+                _tell(report, as_json=as_json)
+            told = said
+            time.sleep(interval_s)
+    except KeyboardInterrupt:
+        output.note("stopped; what was verified is kept, and the next look goes on from there")
+        return exit_code
 
 
 def _tell(report: Report, *, as_json: bool) -> None:

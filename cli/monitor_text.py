@@ -31,7 +31,7 @@ def show(report: Report, stream: TextIO) -> None:
         if sentences:
             lines += ["", output.paint(title, stream, colour=colour, bold=True)]
             for sentence in sentences:
-                lines += wrapped(sentence, "  ")
+                lines += wrapped(sentence, "  ", output.width_chars(stream))
     lines += ["", *_facts(report, stream)]
     stream.write("\n".join(lines) + "\n")
     stream.flush()
@@ -42,6 +42,8 @@ def _head(report: Report, stream: TextIO) -> str:
         word, colour = f"FOUND {len(report.findings)}", "red"
     elif report.unreadable:
         word, colour = "UNREADABLE", "yellow"
+    elif not report.quorum_met:
+        word, colour = "WELL, BUT TOO FEW WITNESSES", "yellow"
     else:
         word, colour = "WELL", "green"
     return f"{output.paint(word, stream, colour=colour, bold=True)}  {one_line(report.origin)}".rstrip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
@@ -16,6 +17,7 @@ from evidence.visible import one_line
 if TYPE_CHECKING:
     from evidence.verdict import Verdict
 
+PAGE_CHARS = 96
 COLUMN_GAP_CHARS = 2
 LAST_COLUMN_CHARS_MIN = 24
 """Room that the last column of a table gets before other columns are shown."""
@@ -41,6 +43,12 @@ def paint(
     if not uses_colour(stream):
         return text
     return click.style(text, fg=colour, bold=bold or None, dim=dim or None)
+
+
+def width_chars(stream: TextIO) -> int:
+    """The columns of a terminal; for files and pipes those of a usual page."""
+    columns = shutil.get_terminal_size((PAGE_CHARS, 0)).columns
+    return columns if is_terminal(stream) else PAGE_CHARS
 
 
 def write_out(text: str) -> None:
@@ -90,7 +98,7 @@ def verdict(result: Verdict) -> None:
 
     fancy = is_terminal(sys.stdout) and (sys.stdout.encoding or "").lower() in {"utf-8", "utf8"}
     marks = ("\N{CHECK MARK}", "\N{BULLET}") if fancy else ("+", "-")
-    write_out(verdict_text(result, styled, marks=marks))
+    write_out(verdict_text(result, styled, marks=marks, width_chars=width_chars(sys.stdout)))
 
 
 def error(problem: Problem, *, as_json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from cli.loopback import is_loopback
 from client.errors import ApiError, ClientError, ConnectionFailed, StreamInterrupted
@@ -11,6 +12,7 @@ from client.errors import ApiError, ClientError, ConnectionFailed, StreamInterru
 EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 0, 1, 2, 130, 141
 """0 ok, 1 API or runtime error, 2 usage (CONTRACT §7.3); 128 + signal as shells show it."""
 
+DEFAULT_PORT = 8787
 LOGIN_LINE = "crownest login --api-url URL --api-key KEY"
 
 
@@ -88,7 +90,9 @@ def from_client_error(error: ClientError, *, run_id: str | None = None) -> Probl
 
 def _connection_remedy(error: ConnectionFailed) -> str:
     if error.kind == "refused" and is_loopback(error.origin):
-        return "Is the server running? Start it in another terminal: crownest serve"
+        port = urlsplit(error.origin).port
+        wanted = "" if port in {None, DEFAULT_PORT} else f" --port {port}"
+        return f"Is the server running? Start it in another terminal: crownest serve{wanted}"
     if error.kind in {"refused", "unresolved"}:
         return f"Check the address. To use another one, set CROWNEST_API_URL or type: {LOGIN_LINE}"
     if error.kind == "tls":

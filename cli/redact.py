@@ -10,7 +10,7 @@ import click
 from cli import output
 from cli.lazy import ExampleCommand
 from cli.options import JSON, RUN_ID, session
-from cli.problems import usage
+from cli.problems import EXIT_ERROR, EXIT_OK, usage
 
 TARGETS_MAX = 4000
 """Events of one request: what the server takes."""
@@ -50,7 +50,7 @@ class Seqs(click.ParamType[list[int]]):
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @JSON
-def redact(*, run_id: str, targets: list[int], reason: str, yes: bool, as_json: bool) -> None:
+def redact(*, run_id: str, targets: list[int], reason: str, yes: bool, as_json: bool) -> int:
     """Erase output of a run for good, and record it.
 
     Only stdout and stderr events of a run that has ended can be erased. Their payload and salt go,
@@ -63,11 +63,14 @@ def redact(*, run_id: str, targets: list[int], reason: str, yes: bool, as_json: 
     if not yes:
         if as_json:
             raise usage("With --json nobody is asked: add --yes.")
-        click.confirm(f"Erase {len(targets)} event(s) of {run_id} for good?", abort=True, err=True)
+        if not click.confirm(f"Erase {len(targets)} event(s) of {run_id} for good?", err=True):
+            output.note("Nothing was erased.")
+            return EXIT_ERROR
     with session(run_id) as client:
         redaction = client.redact(run_id, targets, reason)
     if as_json:
         output.json_data(redaction)
-        return
+        return EXIT_OK
     output.note(f"erased, and recorded as event {redaction['seq']} of {run_id}")
     output.hint(f"next: crownest workspace-runs proof {run_id} --output proof.zip")
+    return EXIT_OK

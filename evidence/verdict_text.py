@@ -12,7 +12,7 @@ Paint = Callable[[str, str], str]
 """Shows a text in a style, where that can be shown: `bold`, `dim`, or a colour of `COLOURS`."""
 
 COLOURS = {COMPLETE: "green", REDACTED: "yellow", WITHHELD: "yellow", OPEN_PREFIX: "yellow", FAILED: "red"}
-TEXT_CHARS_MAX = 96
+TEXT_CHARS_MIN, TEXT_CHARS_MAX = 40, 96
 
 ANOTHER_COPY = (
     "Fetch the proof from the server again. If that one verifies, this copy was altered on its way; if it "
@@ -21,7 +21,17 @@ ANOTHER_COPY = (
 RIGHT_PAIR = "Check that you were handed the proof you asked for, and that --run names it."
 RIGHT_POLICY = (
     "Check that this is the policy of the server that made the proof. Take a policy from that server or "
-    "from someone you trust, never from whoever handed you the proof."
+    "from someone you trust, never from whoever handed you the proof. After a change of its key a server has "
+    "a new policy, which the old key vouches for in its log."
+)
+RIGHT_KEYS = (
+    "If your policy has no line `#crownest attestation <key>`, add the one of the server's policy, which "
+    "`crownest policy` or GET /v1/proof/policy shows, or leave attestations out with --allow-unattested. If "
+    "it has one, fetch the proof again; if that fails too, ask the server's operator."
+)
+OLDER = (
+    "Fetch a new proof of the run. If the server only has older ones, it hides what you saw before: keep "
+    "your pin and ask its operator."
 )
 TWO_HISTORIES = (
     "Keep this proof and what it contradicts: together they show that two histories were signed. Tell the "
@@ -39,7 +49,8 @@ CLOCKS = (
 )
 
 ANOTHER_POLICY = (
-    "The policy file is no policy. Take the one you kept, or write it anew: crownest policy > trust.policy"
+    "The policy file is no policy. Take the one you kept, or the server's: crownest policy > trust.policy, "
+    "which is what GET /v1/proof/policy answers."
 )
 ANOTHER_PIN = (
     "The pin is no checkpoint of a run that this policy's keys signed. Take the one you kept; without --pin "
@@ -59,7 +70,8 @@ REMEDIES = {
     "E_TRUNCATED": LATER,
     "E_REDACTION_UNRECORDED": KEPT_BACK,
     "E_FORK": TWO_HISTORIES,
-    "E_ROLLBACK": TWO_HISTORIES,
+    "E_ROLLBACK": OLDER,
+    "E_DSSE_SIG": RIGHT_KEYS,
     "E_INCLUSION": ("Fetch the proof again: the global log may have covered it since."),
     "E_WITNESS_QUORUM": WITNESSES,
     "E_WITNESS_SIG": WITNESSES,
@@ -112,15 +124,17 @@ def remedy(verdict: Verdict) -> str | None:
     return REMEDIES.get(verdict.code or "", ANOTHER_COPY)
 
 
-def verdict_text(verdict: Verdict, paint: Paint, *, marks: tuple[str, str] = ("+", "-")) -> str:
+def verdict_text(
+    verdict: Verdict, paint: Paint, *, marks: tuple[str, str] = ("+", "-"), width_chars: int = TEXT_CHARS_MAX
+) -> str:
     """The whole verdict, one fact a line, to be read from top to bottom.
 
-    `marks` stand before what was proven and before what was not.
+    `marks` stand before what was proven and before what was not; `width_chars` is that of the terminal.
     """
     word = paint(paint(verdict.verdict, COLOURS[verdict.verdict]), "bold")
-    lines = [f"{word}  {_place(verdict)}".rstrip(), *wrapped(verdict.message, "  ")]
+    lines = [f"{word}  {_place(verdict)}".rstrip(), *wrapped(verdict.message, "  ", width_chars)]
     if what := remedy(verdict):
-        lines += ["", paint("What to do", "bold"), *wrapped(what, "  ")]
+        lines += ["", paint("What to do", "bold"), *wrapped(what, "  ", width_chars)]
     lines += ["", *_facts(verdict, paint)]
     for title, mark, colour, sentences in (
         ("Proven", marks[0], "green", verdict.proven),
@@ -129,7 +143,7 @@ def verdict_text(verdict: Verdict, paint: Paint, *, marks: tuple[str, str] = ("+
         if sentences:
             lines += ["", paint(title, "bold")]
             for sentence in sentences:
-                first, *rest = wrapped(sentence, "    ")
+                first, *rest = wrapped(sentence, "    ", width_chars)
                 lines += [f"  {paint(mark, colour)} {first[4:]}", *rest]
     return "\n".join(lines) + "\n"
 
@@ -160,11 +174,11 @@ def _facts(verdict: Verdict, paint: Paint) -> list[str]:
     ]
 
 
-def wrapped(text: str, indent: str) -> list[str]:
+def wrapped(text: str, indent: str, width_chars: int = TEXT_CHARS_MAX) -> list[str]:
     """Wrap at words; text from the bundle cannot command the terminal."""
     return textwrap.wrap(
         one_line(text),
-        TEXT_CHARS_MAX,
+        max(TEXT_CHARS_MIN, min(width_chars, TEXT_CHARS_MAX)),
         initial_indent=indent,
         subsequent_indent=indent,
         break_on_hyphens=False,

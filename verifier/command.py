@@ -6,13 +6,14 @@ import argparse
 import io
 import json
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn, TextIO
 
 from evidence.verdict import Verdict
-from evidence.verdict_text import verdict_text
+from evidence.verdict_text import TEXT_CHARS_MAX, verdict_text
 from evidence.visible import one_line
 from verifier import options
 from verifier.check import CannotCheckError, Request, check
@@ -102,7 +103,13 @@ def _shown(verdict: Verdict, *, as_json: bool) -> str:
         return _json({"data": verdict.to_dict()})
     fancy = sys.stdout.isatty() and (sys.stdout.encoding or "").lower() in {"utf-8", "utf8"}
     marks = ("\N{CHECK MARK}", "\N{BULLET}") if fancy else ("+", "-")
-    return verdict_text(verdict, lambda text, style: _paint(text, style, sys.stdout), marks=marks)
+    width_chars = shutil.get_terminal_size((TEXT_CHARS_MAX, 0)).columns
+    return verdict_text(
+        verdict,
+        lambda text, style: _paint(text, style, sys.stdout),
+        marks=marks,
+        width_chars=width_chars if sys.stdout.isatty() else TEXT_CHARS_MAX,
+    )
 
 
 def _json(value: object) -> str:

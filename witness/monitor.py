@@ -44,6 +44,8 @@ class Report:
     open_runs: int = 0
     other_streams: int = 0
     cosigned: list[str] = field(default_factory=list[str])
+    quorum_met: bool = True
+    """Whether enough witnesses of the policy cosigned the newest checkpoint; some may only be late."""
     findings: list[Finding] = field(default_factory=list[Finding])
     notices: list[str] = field(default_factory=list[str])
     unreadable: list[str] = field(default_factory=list[str])
@@ -66,6 +68,7 @@ class Report:
             "openRuns": self.open_runs,
             "otherStreams": self.other_streams,
             "cosigned": self.cosigned,
+            "quorumMet": self.quorum_met,
             "findings": [finding.to_dict() for finding in self.findings],
             "notices": self.notices,
             "unreadable": self.unreadable,
@@ -112,7 +115,8 @@ class Monitor:
         try:
             opened = self._newest()
             report.cosigned = sorted(opened.cosigned)
-            if not self._policy.is_quorum(opened.cosigned):
+            report.quorum_met = self._policy.is_quorum(opened.cosigned)
+            if not report.quorum_met:
                 report.notices.append(_FEW_WITNESSES.format(", ".join(report.cosigned) or "none"))
         except Contradiction as contradiction:
             report.findings.append(contradiction.finding)
