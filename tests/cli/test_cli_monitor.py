@@ -129,7 +129,7 @@ def test_what_is_missing_is_named(watch: Shell, case: str) -> None:
 
 
 def test_it_follows_until_it_is_interrupted(watch: Shell, tiles: TileServer) -> None:
-    """A line for each look; Ctrl-C, its documented end, answers as the last look did, and the folder goes on from there."""
+    """A line for each look; Ctrl-C answers as the last look did, and the folder goes on from there."""
     process = watch.popen(
         ["monitor", "--policy", "trust.policy", "--state", "followed", "--interval", "1", "--json"],
         stdout=subprocess.PIPE,
