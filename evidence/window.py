@@ -16,7 +16,7 @@ from evidence.chain import Header
 from evidence.checkpoint import Checkpoint
 from evidence.contents import open_payload_line, read_event
 from evidence.fold import OUTPUT_TYPES
-from evidence.judgement import open_run_checkpoint, read_run_checkpoint
+from evidence.judgement import open_run_checkpoint, read_run_checkpoint, refuse_retired
 from evidence.note import Verifier
 from evidence.pin import Pin
 from evidence.policy import Policy
@@ -106,8 +106,12 @@ class StreamReading:
             raise VerificationError("E_REDACTION_UNRECORDED", f"Event {seq} has no payload.", seq)
 
     def _see(self, note: bytes) -> tuple[Checkpoint, tuple[Verifier, ...]]:
-        """Judge a checkpoint: signed by a trusted key, of this stream, never older nor another history."""
+        """Judge a checkpoint: signed by a key that counts, of this stream, never older nor another history.
+
+        A pin was judged when it was made, before its key was retired; what a server hands out now was not.
+        """
         signed, signers = self._opened(note)
+        refuse_retired(self._policy, signers, log_size=None)
         known = self.checkpoint
         if known is not None and signed.size < known.size:
             raise VerificationError("E_ROLLBACK", f"Seen before: {known.size} events; now: {signed.size}.")

@@ -14,7 +14,7 @@ from evidence.checkpoint import format_checkpoint, parse_checkpoint
 from evidence.merkle import CompactRange
 from evidence.note import sign_note, split_note
 from evidence.pin import Pin, parse_pin
-from evidence.policy import parse_policy
+from evidence.policy import format_policy, parse_policy
 from evidence.proofs import consistency_proof, range_proof
 from evidence.record import genesis
 from evidence.verdict import CODES, VerificationError
@@ -297,3 +297,18 @@ def test_a_pin_of_another_run_or_key_is_refused() -> None:
     forged = replace(pin, note=Server(ROWS, key=signer(secret="other")).note())
     caught("E_SIG_UNKNOWN_KEY", None, lambda: reading(forged))
     assert parse_checkpoint(split_note(HONEST.note())[0]).size == SIZE
+
+
+def test_a_retired_key_proves_no_window() -> None:
+    """Who stole it after it was retired signs nothing that is shown; the pin that it signed before holds."""
+    new = signer(secret="new")
+    policy = parse_policy(format_policy(new.verifier_key, retired={LOG_KEY.verifier_key: 40}))
+    one = StreamReading(RUN, policy)
+    caught("E_KEY_RETIRED", None, lambda: one.take(0, HONEST.window(0)))
+    assert one.pin() is None
+    before = reading()
+    before.take(0, HONEST.window(0, 5, 9))
+    continued = StreamReading(RUN, policy, before.pin())
+    caught("E_KEY_RETIRED", None, lambda: continued.take(5, HONEST.window(5)))
+    caught("E_KEY_RETIRED", None, lambda: continued.take_consistency(HONEST.consistency(9)))
+    assert continued.take(5, Server(ROWS, key=new).window(5))
