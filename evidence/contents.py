@@ -140,13 +140,12 @@ class Contents:
             self._take_artifact(header, event)
 
     def _take_output(self, header: Header, event: Mapping[str, Any]) -> None:
-        raw = raw_bytes(event)
-        if len(raw) > OUTPUT_EVENT_BYTES_MAX:
-            raise FormatError(f"an output event holds at most {OUTPUT_EVENT_BYTES_MAX} bytes")
+        raw = output_bytes(event)
         self.digests.feed(header.type, raw)
-        if "dataBase64" in event and not _is_shown_rightly(raw, event["data"]):
-            detail = f"Event {header.seq}: its data is not the text of its dataBase64."
-            self._complain(Stage.OUTPUT, "E_STREAM_DIGEST", detail, header.seq)
+        try:
+            refuse_other_text(event, raw)
+        except VerificationError as error:
+            self._complaints.setdefault(Stage.OUTPUT, error)
 
     def _take_seal(self, event: dict[str, Any]) -> None:
         if not self.is_run:
@@ -214,6 +213,22 @@ def open_payload_line(line: bytes) -> tuple[bytes, bytes] | None:
     if len(salt) != SALT_BYTES:
         raise FormatError(f"a salt has {SALT_BYTES} bytes")
     return salt, payload[:-1]
+
+
+def output_bytes(event: Mapping[str, Any]) -> bytes:
+    """The raw bytes of an output event, which are bounded (P1.3). Raises `FormatError`."""
+    raw = raw_bytes(event)
+    if len(raw) > OUTPUT_EVENT_BYTES_MAX:
+        raise FormatError(f"an output event holds at most {OUTPUT_EVENT_BYTES_MAX} bytes")
+    return raw
+
+
+def refuse_other_text(event: Mapping[str, Any], raw: bytes) -> None:
+    """Raise `VerificationError` (E_STREAM_DIGEST) unless the event's `data` shows its raw bytes (P1.3)."""
+    if "dataBase64" in event and not _is_shown_rightly(raw, event["data"]):
+        seq = event["seq"]
+        detail = f"Event {seq}: its data is not the text of its dataBase64."
+        raise VerificationError("E_STREAM_DIGEST", detail, seq)
 
 
 def _is_integer(value: object, expected: int) -> bool:

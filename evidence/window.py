@@ -14,7 +14,7 @@ from evidence.bundle import RECORD_LINES
 from evidence.canonical import FormatError
 from evidence.chain import Header
 from evidence.checkpoint import Checkpoint
-from evidence.contents import open_payload_line, read_event
+from evidence.contents import open_payload_line, output_bytes, read_event, refuse_other_text
 from evidence.fold import OUTPUT_TYPES
 from evidence.judgement import open_run_checkpoint, read_run_checkpoint, refuse_retired
 from evidence.note import Verifier
@@ -169,6 +169,8 @@ class StreamReading:
             if opened is None:
                 return self._absent_event(record)
             event = read_event(self.stream, header, *opened)
+            if record.type in OUTPUT_TYPES:
+                refuse_other_text(event, output_bytes(event))
         except FormatError as error:
             raise VerificationError("E_FORMAT", f"Event {record.seq}: {error}.", record.seq) from error
         if record.type == "redaction":

@@ -312,3 +312,19 @@ def test_a_retired_key_proves_no_window() -> None:
     caught("E_KEY_RETIRED", None, lambda: continued.take(5, HONEST.window(5)))
     caught("E_KEY_RETIRED", None, lambda: continued.take_consistency(HONEST.consistency(9)))
     assert continued.take(5, Server(ROWS, key=new).window(5))
+
+
+@pytest.mark.parametrize(
+    ("code", "fields"),
+    [
+        ("E_STREAM_DIGEST", {"data": "all is well", "dataBase64": "/w=="}),
+        ("E_STREAM_DIGEST", {"data": "ok", "dataBase64": "b2s="}),
+        ("E_FORMAT", {"data": "ok", "dataBase64": ["/w=="]}),
+        ("E_FORMAT", {"data": 7}),
+        ("E_FORMAT", {"data": "x" * 65537}),
+    ],
+)
+def test_output_is_shown_only_as_its_bytes_are(code: str, fields: dict[str, Any]) -> None:
+    """Whoever reads `data` sees what the command wrote, or nothing (P1.3)."""
+    lying = Server(with_event(7, **fields))
+    caught(code, 7, lambda: reading().take(0, lying.window(0)))
