@@ -7,9 +7,9 @@ seen, makes the next reading continue this one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
+from evidence.absent import targets_of
 from evidence.bundle import RECORD_LINES
 from evidence.canonical import FormatError
 from evidence.chain import Header
@@ -171,10 +171,10 @@ class StreamReading:
             event = read_event(self.stream, header, *opened)
             if record.type in OUTPUT_TYPES:
                 refuse_other_text(event, output_bytes(event))
+            elif record.type == "redaction":
+                self._note_redaction(event)
         except FormatError as error:
             raise VerificationError("E_FORMAT", f"Event {record.seq}: {error}.", record.seq) from error
-        if record.type == "redaction":
-            self._note_redaction(event)
         return event
 
     def _absent_event(self, record: Record) -> Event:
@@ -191,21 +191,14 @@ class StreamReading:
         }
 
     def _note_redaction(self, event: Event) -> None:
-        """Excuse the payloads that it names; what was read before it was erased needs no excuse."""
-        for seq, commitment in _targets(event):
+        """Excuse the payloads that it names; what was read before it was erased needs no excuse.
+
+        Raises `FormatError` too.
+        """
+        for seq, commitment in targets_of(event):
             absent = self._absent.pop(seq, None)
             if absent is not None and absent != commitment:
                 raise VerificationError("E_REDACTION_MISMATCH", f"It names another event {seq}.", seq)
-
-
-def _targets(event: Event) -> Iterator[tuple[int, bytes]]:
-    try:
-        for target in event["targets"]:
-            yield target["seq"], bytes.fromhex(target["commitment"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise VerificationError(
-            "E_FORMAT", f"Event {event['seq']}: a redaction names a seq and a commitment.", event["seq"]
-        ) from error
 
 
 def _split_window(data: bytes) -> tuple[list[list[bytes]], bytes]:

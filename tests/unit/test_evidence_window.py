@@ -266,12 +266,25 @@ def test_a_redaction_of_what_was_read_before_needs_no_excuse() -> None:
     )
     lying = Server([*ROWS[:6], erased, *ROWS[7:], wrong])
     caught("E_REDACTION_MISMATCH", 7, lambda: reading().take(0, lying.window(0)))
-    senseless = numbered({"type": "redaction", "targets": [{"seq": 7}]}, SIZE + 1)
-    caught(
-        "E_FORMAT",
-        SIZE + 1,
-        lambda: reading().take(0, Server([*ROWS, senseless]).window(0)),
-    )
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        {"seq": 7},
+        {"seq": [7], "commitment": "00" * 32},
+        {"seq": "7", "commitment": "00" * 32},
+        {"seq": 7, "commitment": "AB" * 32},
+        {"seq": 7, "commitment": "00 " * 32},
+        {"seq": 7, "commitment": "00"},
+        7,
+    ],
+)
+def test_a_redaction_that_cannot_be_read_is_refused(target: object) -> None:
+    """Its targets have one spelling (P7), and none that is not so breaks the reader."""
+    senseless = numbered({"type": "redaction", "targets": [target]}, SIZE + 1)
+    lying = Server([*ROWS, senseless])
+    caught("E_FORMAT", SIZE + 1, lambda: reading().take(0, lying.window(0)))
 
 
 @pytest.mark.parametrize(
