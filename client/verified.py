@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import cast
 
 from client.api import CrownestClient
@@ -21,8 +22,6 @@ def follow_verified(
     The event stream of the server is a wake-up only: what it says is never shown. Raises what the client
     and the reading raise; `reading` then still stands where everything was well.
     """
-    if after_seq > reading.seq and reading.checkpoint is not None:
-        reading.take_consistency(client.proof_consistency(run_id, reading.checkpoint.size))
     seq = after_seq
     ended = False
     for event in _caught_up(client, run_id, reading, seq):
@@ -44,9 +43,10 @@ def _caught_up(
     client: CrownestClient, run_id: str, reading: StreamReading, after_seq: int
 ) -> Iterator[Event]:
     """Windows until the newest checkpoint is reached; the internal events behind `terminal` included."""
+    consistency = partial(client.proof_consistency, run_id)
     while True:
         data = client.proof_events(run_id, after_seq=after_seq, limit=WINDOW_EVENTS_MAX)
-        events = cast("list[Event]", reading.take(after_seq, data))
+        events = cast("list[Event]", reading.take(after_seq, data, consistency))
         yield from (event for event in events if event["type"] not in {"seal", "redaction"})
         after_seq = reading.seq
         if not events or reading.caught_up:
