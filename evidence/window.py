@@ -129,7 +129,8 @@ class StreamReading:
             for leaf in leaves[: known.size - proof.start]:
                 tree.append(leaf)
             if tree.root() != known.root:
-                raise VerificationError("E_FORK", f"Another root was signed for the first {known.size} events.")
+                detail = f"Another root was signed for the first {known.size} events."
+                raise VerificationError("E_FORK", detail)
             return
         try:
             growth = parse_consistency_proof(consistency(known.size, signed.size))

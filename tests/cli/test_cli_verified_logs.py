@@ -98,7 +98,7 @@ class StaleWindows(Sabotage):
 
 @pytest.mark.parametrize("empty", [False, True])
 def test_an_end_that_was_not_proved_is_no_end(
-    reader: Shell, running: Running, tmp_path: Path, empty: bool
+    reader: Shell, running: Running, tmp_path: Path, *, empty: bool
 ) -> None:
     """The event stream is a hint: a run that ended by its word alone was not read to its end."""
     run_id = running.create()
