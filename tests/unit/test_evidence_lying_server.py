@@ -311,6 +311,16 @@ def test_a_fold_that_this_verifier_does_not_know_is_refused() -> None:
     assert "newer" in verdict.message
 
 
+def test_events_whose_evidence_would_be_nested_too_deeply_make_no_run() -> None:
+    """The fold puts `limits` one level deeper than its event has them: a refusal of the run, not of the file."""
+    limits: dict[str, Any] = {}
+    for _ in range(62):
+        limits = {"a": limits}
+    (at,) = [at for at, item in enumerate(example_rows()) if event_of(item).get("status") == "extracting"]
+    rows = with_event(at + 1, limits=limits)
+    assert_caught(signed_by_the_server(rows), "E_FORMAT", None)
+
+
 def test_a_run_that_does_not_begin_as_a_run_has_no_evidence() -> None:
     """Without `awaiting_archive` there is nothing to compare evidence with."""
     rows = example_rows()
