@@ -153,7 +153,7 @@ class Contents:
         missing = {"evidenceSha256", "projection", "lastPublicSeq", *self.digests.fields()} - event.keys()
         if missing:
             raise FormatError(f"the seal lacks {', '.join(sorted(missing))}")
-        if not _is_integer(event["lastPublicSeq"], event["seq"] - 1):
+        if not is_integer(event["lastPublicSeq"], event["seq"] - 1):
             detail = f"Event {event['seq']}: a seal's seq is lastPublicSeq + 1."
             raise VerificationError("E_HEADER_PAYLOAD_DISAGREE", detail, event["seq"])
         self.seal = event
@@ -186,7 +186,7 @@ def read_event(stream: str, header: Header, salt: bytes, payload: bytes) -> dict
         raise VerificationError("E_NONCANONICAL", f"Event {seq}: {error}.", seq) from error
     if (
         event.get("type") != header.type
-        or not _is_integer(event.get("seq"), seq)
+        or not is_integer(event.get("seq"), seq)
         or event.get("createdAt") != header.created_at
         or len(payload) != header.payload_size
     ):
@@ -231,8 +231,9 @@ def refuse_other_text(event: Mapping[str, Any], raw: bytes) -> None:
         raise VerificationError("E_STREAM_DIGEST", detail, seq)
 
 
-def _is_integer(value: object, expected: int) -> bool:
-    return type(value) is int and value == expected  # for `true == 1` holds too
+def is_integer(value: object, expected: int) -> bool:
+    """Whether a value of JSON is this number: to Python `true == 1` holds too."""
+    return type(value) is int and value == expected
 
 
 def _is_shown_rightly(raw: bytes, data: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from evidence.attestation import SealedRun, statements
 from evidence.canonical import FormatError, canonical, decode, encode, parse
-from evidence.contents import Contents, Stage
+from evidence.contents import Contents, Stage, is_integer
 from evidence.dsse import key_id, parse_envelope
 from evidence.fold import EVIDENCE_PROJECTION
 from evidence.note import Verifier
@@ -107,7 +107,8 @@ def judge_artifact(contents: Contents, artifact_id: str, chunks: Iterable[bytes]
     for chunk in chunks:
         digest.update(chunk)
         size += len(chunk)
-    if (digest.hexdigest(), size) != contents.artifacts[artifact_id]:
+    sha256_told, size_told = contents.artifacts[artifact_id]
+    if digest.hexdigest() != sha256_told or not is_integer(size_told, size):
         raise VerificationError(
             "E_ARTIFACT_DIGEST", f"{artifact_id}: {size} bytes, sha256 {digest.hexdigest()}."
         )

@@ -161,6 +161,9 @@ def test_a_swapped_artifact_is_named() -> None:
     for other in (b"<y/>", b"<x/", b""):
         assert judge_with_artifacts(rows, [("art_r1", [other])]).code == "E_ARTIFACT_DIGEST"
     assert judge_with_artifacts(rows, [("art_r2", [content])]).code == "E_ARTIFACT_DIGEST"
+    for size in (True, "1", 2):  # to Python, one byte and `true` are equal
+        rows = with_event(11, sha256=sha256(b"x").hexdigest(), sizeBytes=size)
+        assert judge_with_artifacts(rows, [("art_r1", [b"x"])]).code == "E_ARTIFACT_DIGEST", size
 
 
 def judge_with_artifacts(rows: list[StoredRow], artifacts: Any) -> Verdict:
