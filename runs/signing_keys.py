@@ -4,7 +4,7 @@ The new key is made and kept, then named in the global log and in the organisati
 then both keys sign a checkpoint that covers it, then the old one is retired at that size. Crash windows:
 
 - made, not named: nobody knows it; the next start discards it;
-- named, not retired: the next start goes on from the checkpoint that both sign.
+- named, not retired: the next start, or the next rotation, goes on from the checkpoint that both sign.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Keys(Protocol):
         ...
 
     def hand_over(self, new: Ed25519Signer) -> None:
-        """Let the new key sign, and the old one beside it in the global log."""
+        """Let the new key sign, and the old one beside it in the global log; once more changes nothing."""
         ...
 
     def finish(self, until_size: int) -> None:
@@ -66,7 +66,7 @@ class SigningKeyService:
         return f"SigningKeyService({self._keys!r})"
 
     async def recover(self) -> None:
-        """Finish, or forget, a rotation that a crash interrupted; before anything else is signed."""
+        """Finish, or forget, a rotation that a crash or a full disk interrupted; before the next one."""
         pending = self._keys.pending()
         if pending is None:
             return
@@ -85,6 +85,7 @@ class SigningKeyService:
         """Put a new key in force; answers it as `listed` shows it."""
         who.require("signing_key:rotate")
         async with self._one_at_a_time:
+            await self.recover()  # a rotation that failed half-way: its old key has not been retired yet
             old = self._keys.current.verifier_key
             new = await asyncio.to_thread(self._keys.prepare)
             fields = {
