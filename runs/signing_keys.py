@@ -10,14 +10,16 @@ then both keys sign a checkpoint that covers it, then the old one is retired at 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from eventstore.log import Append, EventLog, NewEvent
 from eventstore.sequencer import Sequencer
 from evidence.logentry import KeyChange
 from evidence.note import Ed25519Signer, Verifier
+from evidence.policy import KEYS_MAX, parse_policy
 from runs.access import Principal
+from runs.refusal import Refusal
 
 
 class Keys(Protocol):
@@ -57,8 +59,16 @@ class Keys(Protocol):
 class SigningKeyService:
     """Lists and rotates the keys of this server's log."""
 
-    def __init__(self, log: EventLog, keys: Keys, sequencer: Sequencer, changes: Sequence[KeyChange]) -> None:
-        self._log, self._keys, self._sequencer = log, keys, sequencer
+    def __init__(
+        self,
+        log: EventLog,
+        keys: Keys,
+        sequencer: Sequencer,
+        changes: Sequence[KeyChange],
+        policy: Callable[[], bytes],
+    ) -> None:
+        """`changes` are those that the log holds; `policy` answers the policy file as it stands."""
+        self._log, self._keys, self._sequencer, self._policy = log, keys, sequencer, policy
         self._from = {str(change.key): change.from_size for change in changes}
         self._one_at_a_time = asyncio.Lock()
 
@@ -86,6 +96,7 @@ class SigningKeyService:
         who.require("signing_key:rotate")
         async with self._one_at_a_time:
             await self.recover()  # a rotation that failed half-way: its old key has not been retired yet
+            self._refuse_one_too_many()
             old = self._keys.current.verifier_key
             new = await asyncio.to_thread(self._keys.prepare)
             fields = {
@@ -99,6 +110,16 @@ class SigningKeyService:
             self._from[new.verifier_key] = done.log_size
             await self._hand_over(new)
             return self._shown(new.verifier_key)
+
+    def _refuse_one_too_many(self) -> None:
+        """Each key that ever signed stays in the policy, which holds `KEYS_MAX`."""
+        policy = parse_policy(self._policy())
+        if len(policy.logs) + len(policy.attestation_keys) + len(policy.witnesses) >= KEYS_MAX:
+            raise Refusal(
+                "conflict",
+                f"A policy holds at most {KEYS_MAX} keys, and this server's is full of them: no key can be "
+                "added. Go on with the present one, or begin a new data folder with an origin of its own.",
+            )
 
     async def _hand_over(self, new: Ed25519Signer) -> None:
         self._keys.hand_over(new)

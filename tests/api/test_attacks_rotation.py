@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from eventstore.log import StorageUnavailable
-from evidence.note import Ed25519Signer, Verifier
-from evidence.policy import parse_policy
+from evidence.note import Ed25519Signer, Verifier, open_note
+from evidence.policy import KEYS_MAX, parse_policy
 from evidence.verify import verify_bundle
 from tests.serving import Running, serving
 
@@ -107,3 +107,23 @@ def test_many_rotations_at_once_are_one_after_the_other(tmp_path: Path) -> None:
         listed = running.http.get("/v1/signing-keys").json()["data"]
         ends = [key["until"] for key in listed[1:]]
         assert ends == sorted(ends, reverse=True)
+
+
+def test_no_rotation_makes_more_keys_than_a_policy_holds(tmp_path: Path) -> None:
+    """One more would leave every auditor without a policy: it is refused, and nothing is changed."""
+    with serving(tmp_path) as running:
+        key, run_id = running.key, running.run("true")["id"]
+        origin = running.server.keyring.origin
+    room = KEYS_MAX - 3  # the present key, the one for attestations, and one more
+    lines = [f"{Ed25519Signer.generate(origin).verifier_key} until 1\n" for _ in range(room)]
+    (tmp_path / "keys" / "retired").write_text("".join(lines))
+    with serving(tmp_path, key) as running:
+        assert running.http.post("/v1/signing-keys/rotate").status_code == 200
+        policy = policy_of(running)
+        refused = running.http.post("/v1/signing-keys/rotate")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (409, "conflict")
+        assert policy_of(running) == policy
+        assert judge(bundle_of(running, run_id), policy) == "COMPLETE"
+        assert len(parse_policy(policy).logs) + 1 == KEYS_MAX
+        note = running.http.get("/log/checkpoint").content
+        assert open_note(note, [parse_policy(policy).logs[0]]).verified

@@ -315,7 +315,7 @@ def test_a_fold_that_this_verifier_does_not_know_is_refused() -> None:
 
 
 def test_events_whose_evidence_would_be_nested_too_deeply_make_no_run() -> None:
-    """The fold puts `limits` one level deeper than its event has them: a refusal of the run, not of the file."""
+    """The fold puts `limits` one level deeper than its event has them: the run is refused, not the file."""
     limits: dict[str, Any] = {}
     for _ in range(62):
         limits = {"a": limits}
