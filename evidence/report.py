@@ -37,6 +37,11 @@ REWRITE = (
     "this says 'signed by that key' and no more."
 )
 
+OTHER_ENDING = (
+    "That no other history of this stream was signed too: the log shows each of them, but only to who reads "
+    "all of it (crownest monitor)."
+)
+
 
 @dataclass(slots=True)
 class Findings:
@@ -109,7 +114,7 @@ def verdict_of(findings: Findings, contents: Contents, checkpoint: Checkpoint) -
         message=message,
         seq=next(iter(withheld or redacted), None),
         proven=_proven(findings, contents, checkpoint),
-        not_proven=_not_proven(findings, contents, redacted, withheld),
+        not_proven=_not_proven(findings, contents, checkpoint, redacted, withheld),
     )
 
 
@@ -182,12 +187,26 @@ def _proven(findings: Findings, contents: Contents, checkpoint: Checkpoint) -> l
     return sentences
 
 
+def _rewritable(findings: Findings, checkpoint: Checkpoint) -> list[str]:
+    """What a server that keeps its key may have signed otherwise before, or beside this (P0)."""
+    pin = findings.options.pin
+    if pin is not None and pin.size == checkpoint.size:
+        return []
+    if findings.not_after_ms is not None:
+        return [OTHER_ENDING]
+    if pin is None or not pin.size:
+        return [REWRITE]
+    return [f"That the server did not rewrite what follows event {pin.size}, the last that you pinned."]
+
+
 def _not_proven(
-    findings: Findings, contents: Contents, redacted: Sequence[int], withheld: Sequence[int]
+    findings: Findings,
+    contents: Contents,
+    checkpoint: Checkpoint,
+    redacted: Sequence[int],
+    withheld: Sequence[int],
 ) -> list[str]:
-    sentences = [TRUTH]
-    if findings.not_after_ms is None and findings.options.pin is None:
-        sentences.append(REWRITE)
+    sentences = [TRUTH, *_rewritable(findings, checkpoint)]
     if findings.not_after_ms is None:
         sentences.append(
             "When it happened (notAfter: none): no witness saw it, the times are the server's own."
