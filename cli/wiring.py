@@ -150,6 +150,7 @@ async def _open_proof(
     policy = partial(server_policy, keyring, witnesses)
     keys = SigningKeyService(store, keyring, sequencer, await sequencer.start(), policy)
     await keys.recover()
+    keys.refuse_older_key()
     return _Proof(sequencer, keys, policy)
 
 

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from eventstore.log import Append, EventLog, NewEvent
+from eventstore.log import Append, EventLog, LogError, NewEvent
 from eventstore.sequencer import Sequencer
 from evidence.logentry import KeyChange
 from evidence.note import Ed25519Signer, Verifier
@@ -56,6 +56,10 @@ class Keys(Protocol):
         ...
 
 
+class OlderKey(LogError):
+    """The signing key is not the one that the log names last: the message says what to restore."""
+
+
 class SigningKeyService:
     """Lists and rotates the keys of this server's log."""
 
@@ -78,12 +82,19 @@ class SigningKeyService:
     async def recover(self) -> None:
         """Finish, or forget, a rotation that a crash or a full disk interrupted; before the next one."""
         pending = self._keys.pending()
-        if pending is None:
-            return
-        if pending.verifier_key in self._from:
+        if pending is not None and pending.verifier_key in self._from:
             await self._hand_over(pending)
-        else:
+        elif pending is not None:
             self._keys.discard()
+
+    def refuse_older_key(self) -> None:
+        """Raise `OlderKey` unless the key that signs is the one that the log names last."""
+        named, current = list(self._from), self._keys.current.verifier_key
+        if named and named[-1] != current:
+            raise OlderKey(
+                f"the key that would sign, {_key_id(current)}, is older than the log, which names "
+                f"{_key_id(named[-1])}: restore the newest copy of the folder keys/"
+            )
 
     def listed(self, who: Principal) -> list[dict[str, Any]]:
         """Every key, newest first; sizes are those of the global log at which a key begins and ends."""

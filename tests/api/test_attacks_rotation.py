@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from eventstore.log import StorageUnavailable
+from eventstore.log import LogError, StorageUnavailable
 from evidence.note import Ed25519Signer, Verifier, open_note
 from evidence.policy import KEYS_MAX, parse_policy
 from evidence.verify import verify_bundle
@@ -127,3 +127,27 @@ def test_no_rotation_makes_more_keys_than_a_policy_holds(tmp_path: Path) -> None
         assert len(parse_policy(policy).logs) + 1 == KEYS_MAX
         note = running.http.get("/log/checkpoint").content
         assert open_note(note, [parse_policy(policy).logs[0]]).verified
+
+
+@pytest.mark.parametrize("restored", [["log.pem"], ["log.pem", "retired", "high-water"]])
+def test_a_key_from_a_backup_does_not_sign(tmp_path: Path, restored: list[str]) -> None:
+    """The log says which key signs: an older one, or the folder of an older day, is refused at start."""
+    with serving(tmp_path) as running:
+        key = running.key
+        running.run("true")
+        keys = tmp_path / "keys"
+        old = {name: (keys / name).read_bytes() for name in ("log.pem", "high-water")}
+        assert running.http.post("/v1/signing-keys/rotate").status_code == 200
+        newer = {
+            name: (tmp_path / "keys" / name).read_bytes() for name in ("log.pem", "retired", "high-water")
+        }
+    for name in restored:
+        (tmp_path / "keys" / name).unlink()
+        if name in old:
+            (tmp_path / "keys" / name).write_bytes(old[name])
+    with pytest.raises(LogError, match=r"restore .*keys"), serving(tmp_path, key):
+        pass
+    for name, content in newer.items():
+        (keys / name).write_bytes(content)
+    with serving(tmp_path, key) as again:
+        assert parse_policy(policy_of(again)).until
