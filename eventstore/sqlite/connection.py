@@ -89,9 +89,12 @@ def purge(writer: sqlite3.Connection) -> str:
 
     `secure_delete` overwrites a row where it lies. But when SQLite splits a page to make room between two
     streams, rows move, and what they were stays in the free space of the page until something else is
-    written there. So the whole file is written anew, which takes time in proportion to it. What was erased
-    is marked in the transaction of the erasure, and the mark goes last: see `purge_unfinished`.
+    written there. So the whole file is written anew, which takes time in proportion to it. A mark made in
+    the transaction of the erasure says that this is still to be done; it goes last.
     """
+    kind, name = ERASURE
+    if writer.execute(LOG["record"], {"kind": kind, "id": name}).fetchone() is None:
+        return ""
     writer.execute("PRAGMA temp_store = FILE")  # the new copy may be larger than the memory
     try:
         writer.execute("VACUUM")
@@ -101,12 +104,6 @@ def purge(writer: sqlite3.Connection) -> str:
         return busy
     writer.execute(LOG["delete_record"], ERASURE)
     return ""
-
-
-def purge_unfinished(writer: sqlite3.Connection) -> str:
-    """The same if a crash, or a reader, came between an erasure and its end; answers as `purge` does."""
-    found = writer.execute(LOG["record"], dict(zip(("kind", "id"), ERASURE, strict=True))).fetchone()
-    return purge(writer) if found else ""
 
 
 def open_reader(path: Path) -> sqlite3.Connection:

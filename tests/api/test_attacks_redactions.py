@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from cli.wiring import log_path
 from eventstore.log import Redaction
+from eventstore.sqlite.connection import open_reader
 from evidence.policy import parse_policy
 from evidence.verify import verify_bundle
 from evidence.window import StreamReading
@@ -59,6 +61,23 @@ def test_a_bundle_that_a_redaction_overtook_is_made_again(
     refused = running.http.get(f"/v1/workspace-runs/{run_id}/proof/bundle")
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "conflict")
     assert not list((running.data_dir / "tmp").iterdir())
+
+
+def test_an_erasure_is_not_acknowledged_before_it_is_done(running: Running) -> None:
+    """A repeated request neither: as long as something holds on to the bytes, the answer is that it does."""
+    run_id, targets = chatty(running)
+    reader = open_reader(log_path(running.data_dir))
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM events").fetchall()  # as a backup tool might hold the file
+    path = f"/v1/workspace-runs/{run_id}/redactions"
+    body = {"targets": targets[:1], "reason": "leaked"}
+    for _ in range(2):
+        answer = running.http.post(path, json=body, headers={"idempotency-key": "k1"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
+    reader.close()
+    assert running.http.post(path, json=body, headers={"idempotency-key": "k1"}).status_code == 201
+    assert running.http.post(path, json=body, headers={"idempotency-key": "k1"}).status_code == 201
+    assert [event["seq"] for event in running.events(run_id) if event.get("redacted")] == targets[:1]
 
 
 def test_a_window_that_a_redaction_overtook_can_be_read_to_its_end(
