@@ -28,8 +28,21 @@ async def write_bundle_file(
     """The bundle of a stream as it stands; the caller removes the file.
 
     The checkpoint is taken first and says how many events belong in, so that events appended meanwhile
-    cannot make the bundle disagree with itself.
+    cannot make the bundle disagree with itself. A redaction meanwhile can: its targets are gone, and it is
+    not among those events. Then the bundle is made again.
     """
+    for _ in range(services.limits.bundle_attempts_max):
+        path, is_whole = await _attempt(services, stream, without=without, artifacts=artifacts)
+        if is_whole:
+            return path
+        path.unlink(missing_ok=True)
+    raise Refusal("conflict", "Output of this run is being redacted right now. Ask again in a moment.")
+
+
+async def _attempt(
+    services: Services, stream: str, *, without: frozenset[str], artifacts: bool
+) -> tuple[Path, bool]:
+    """A bundle, and whether all that is absent in it was redacted before its checkpoint."""
     note = await services.store.checkpoint(stream)
     head = await services.store.head(stream)
     if note is None or head is None:
@@ -41,11 +54,13 @@ async def write_bundle_file(
     path = services.temporary_dir / f"bundle-{secrets.token_hex(8)}.zip"
     try:
         with path.open("xb", buffering=COPY_BYTES) as out:
-            await _write(services, _Parts(head, note, size, evidence, tlog_proof, without, contents), out)
+            parts = _Parts(head, note, size, evidence, tlog_proof, without, contents)
+            has_absent = await _write(services, parts, out)
+        now = await services.store.head(stream)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    return path
+    return path, not has_absent or (now is not None and now.size == size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +76,9 @@ class _Parts:
     artifacts: Sequence[tuple[str, Path]]
 
 
-async def _write(services: Services, parts: _Parts, out: BinaryIO) -> None:
+async def _write(services: Services, parts: _Parts, out: BinaryIO) -> bool:
+    """Write all members; answers whether there are events whose payload was erased."""
+    has_absent = False
     head = parts.head
     evidence, index = parts.evidence, parts.tlog_proof.index if parts.tlog_proof else None
     writer = BundleWriter(
@@ -70,6 +87,7 @@ async def _write(services: Services, parts: _Parts, out: BinaryIO) -> None:
     chain = EntryChain(head.stream, genesis(head.stream, head.anchor_note))
     async for event in services.store.entries(head.stream, up_to_seq=parts.size):
         writer.event(chain.add(event, withhold=event.type in parts.without))
+        has_absent = has_absent or event.payload is None
         _within_limit(services, out)
     if parts.tlog_proof is not None:
         writer.tlog_proof(parts.tlog_proof.to_bytes())
@@ -79,6 +97,7 @@ async def _write(services: Services, parts: _Parts, out: BinaryIO) -> None:
         writer.artifact(artifact_id, _chunks(path))
         _within_limit(services, out)
     writer.close()
+    return has_absent
 
 
 def _size_of(note: bytes) -> int:

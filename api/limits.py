@@ -24,3 +24,5 @@ class ApiLimits:
     """A window of events with its range proof ends at the first event past this."""
     bundle_bytes_max: int = 4 * 1024 * 1024 * 1024
     """A proof bundle with artifacts."""
+    bundle_attempts_max: int = 5
+    """Times that a bundle is made anew because its run was redacted meanwhile."""

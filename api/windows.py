@@ -21,21 +21,32 @@ async def signed_checkpoint(services: Services, stream: str) -> tuple[Checkpoint
 async def window_text(services: Services, stream: str, after_seq: int, limit: int) -> bytes:
     """The nine lines of each event after `after_seq`, an empty line, and the proof of the window.
 
-    It holds at most `limit` events, and ends early past `proof_bytes_max`; the proof says where.
+    It holds at most `limit` events, and ends early past `proof_bytes_max`; the proof says where. The
+    checkpoint is taken behind the events, so that it covers the redaction of whatever is absent in them.
     """
+    entries = await _entries(services, stream, after_seq, limit)
     checkpoint, note = await signed_checkpoint(services, stream)
-    if after_seq > checkpoint.size:
+    tree = await StreamLeaves.of(services.store, stream)
+    end = after_seq + len(entries)
+    proof = await prove(tree, lambda subtree: range_proof(after_seq, end, checkpoint.size, subtree, note))
+    return b"".join(entries) + b"\n" + proof.to_bytes()
+
+
+async def _entries(services: Services, stream: str, after_seq: int, limit: int) -> list[bytes]:
+    head = await services.store.head(stream)
+    if head is None:
+        raise not_found("Stream", stream)
+    if after_seq > head.size:
         raise Refusal(
             "invalid_request",
-            f"afterSeq {after_seq} lies beyond the {checkpoint.size} events of this stream.",
-            {"field": "afterSeq", "size": checkpoint.size},
+            f"afterSeq {after_seq} lies beyond the {head.size} events of this stream.",
+            {"field": "afterSeq", "size": head.size},
         )
     tree = await StreamLeaves.of(services.store, stream)
     chain, at = await tree.chain_at(after_seq)
     entries: list[bytes] = []
     size_bytes = 0
-    end = min(after_seq + limit, checkpoint.size)
-    async for event in services.store.entries(stream, at, end):
+    async for event in services.store.entries(stream, at, after_seq + limit):
         entry = chain.add(event)
         if event.seq <= after_seq:
             continue
@@ -43,9 +54,7 @@ async def window_text(services: Services, stream: str, after_seq: int, limit: in
         size_bytes += len(entry)
         if size_bytes > services.limits.proof_bytes_max:
             break
-    end = after_seq + len(entries)
-    proof = await prove(tree, lambda subtree: range_proof(after_seq, end, checkpoint.size, subtree, note))
-    return b"".join(entries) + b"\n" + proof.to_bytes()
+    return entries
 
 
 async def consistency_text(services: Services, stream: str, size1: int, size2: int | None) -> bytes:

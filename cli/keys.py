@@ -66,8 +66,9 @@ class Keyring:
         fsync_directory(self._folder)
 
     def hand_over(self, new: Ed25519Signer) -> None:
-        """From now on `new` signs, and the old key beside it in the global log."""
-        self.current, self.handing_over = new, self.current
+        """From now on `new` signs, and the old key beside it in the global log; once more changes nothing."""
+        if self.handing_over is None:
+            self.current, self.handing_over = new, self.current
 
     def finish(self, until_size: int) -> None:
         """The old key counts until this size of the global log; its private half is destroyed.

@@ -71,7 +71,10 @@ def pretty(value: object) -> str:
 
 
 def note(text: str) -> None:
-    """A line for the person, on stderr, so that stdout holds results only."""
+    """A line for the person, on stderr, so that stdout holds results only.
+
+    It may be painted; what comes from a server goes through `one_line` first.
+    """
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
@@ -79,7 +82,7 @@ def note(text: str) -> None:
 def hint(text: str) -> None:
     """What to type next; only when a person is there to read it."""
     if is_terminal(sys.stderr):
-        note(paint(text, sys.stderr, dim=True))
+        note(paint(one_line(text), sys.stderr, dim=True))
 
 
 def warn(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ from cli import output
 from cli.files import replacing
 from cli.lazy import ExampleCommand
 from cli.target import connect
+from cli.terminal import harmless
 
 
 @click.command(
@@ -32,7 +34,7 @@ def policy(target: Path | None) -> None:
     with connect(anonymous=True) as client:
         text = client.policy()
     if target is None:
-        output.write_out(text)
+        output.write_out(harmless(text) if output.is_terminal(sys.stdout) else text)
         return
     with replacing(target) as out:
         out.write(text.encode())

@@ -11,6 +11,7 @@ from cli import output
 from cli.lazy import ExampleCommand
 from cli.options import JSON, RUN_ID, session
 from cli.problems import EXIT_ERROR, EXIT_OK, usage
+from evidence.visible import one_line
 
 TARGETS_MAX = 4000
 """Events of one request: what the server takes."""
@@ -71,6 +72,6 @@ def redact(*, run_id: str, targets: list[int], reason: str, yes: bool, as_json: 
     if as_json:
         output.json_data(redaction)
         return EXIT_OK
-    output.note(f"erased, and recorded as event {redaction['seq']} of {run_id}")
+    output.note(one_line(f"erased, and recorded as event {redaction['seq']} of {run_id}"))
     output.hint(f"next: crownest workspace-runs proof {run_id} --output proof.zip")
     return EXIT_OK

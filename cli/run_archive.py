@@ -18,6 +18,7 @@ from cli.options import ARCHIVE, JSON, create_options, measured, run_request, se
 from cli.problems import EXIT_ERROR, EXIT_OK, CliError, from_client_error
 from client.errors import ConnectionFailed, StreamInterrupted
 from client.shapes import TERMINAL_STATUSES, WorkspaceRun
+from evidence.visible import one_line
 
 if TYPE_CHECKING:
     from client.api import CrownestClient
@@ -71,7 +72,7 @@ class Attempt:
         self.run_id = client.create_run(request, idempotency_key=key)["id"]
         self.stage = Stage.UPLOADING
         if not self.as_json:
-            output.note(output.paint(f"run {self.run_id}", sys.stderr, dim=True))
+            output.note(output.paint(one_line(f"run {self.run_id}"), sys.stderr, dim=True))
         with upload_progress(archive.size_bytes) as on_progress:
             client.upload_staged(self.run_id, archive, on_progress=on_progress)
         client.start_run(self.run_id)
@@ -155,10 +156,11 @@ def summarise(run: WorkspaceRun, command: str, *, truncated: bool) -> None:
         parts.append(f"{count} artifact{'s' if count > 1 else ''}")
     if "sandboxId" in run and run.get("keepSandbox"):
         parts.append(f"kept {run['sandboxId']}")
-    status = output.paint(run["status"], sys.stderr, colour=colour, bold=True)
-    facts = f": {', '.join(parts)}" if parts else ""
-    evidence = f"crownest workspace-runs evidence {run['id']}"
-    output.note(f"{run['id']} {status}{facts}; " + output.paint(evidence, sys.stderr, dim=True))
+    status = output.paint(one_line(run["status"]), sys.stderr, colour=colour, bold=True)
+    facts = one_line(f": {', '.join(parts)}") if parts else ""
+    run_id = one_line(run["id"])
+    evidence = output.paint(f"crownest workspace-runs evidence {run_id}", sys.stderr, dim=True)
+    output.note(f"{run_id} {status}{facts}; {evidence}")
     if (message := run.get("failureMessage")) and reason != "command_exit":
         output.warn(message)
     for lost in run.get("artifactErrors", []):

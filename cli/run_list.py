@@ -12,6 +12,7 @@ from cli import output
 from cli.lazy import ExampleCommand
 from cli.options import JSON, WholeNumber, parse_metadata, session
 from client.shapes import STATUSES, WorkspaceRun
+from evidence.visible import one_line
 
 COLUMNS = ("id", "status", "exit", "template", "createdAt", "took", "command")
 TERMINAL_COLUMNS = ("id", "status", "exit", "took", "created", "template", "command")
@@ -68,7 +69,7 @@ def list_runs(
     else:
         output.lines(COLUMNS, [_row(run) for run in page.items])
     if page.next_cursor:
-        output.note(f"more: repeat with --cursor {page.next_cursor}")
+        output.note(one_line(f"more: repeat with --cursor {page.next_cursor}"))
     elif not page.items and cursor is None:
         output.hint("No runs yet. Make one: crownest workspace-runs run-archive repo.tgz -- COMMAND")
 

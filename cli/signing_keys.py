@@ -9,6 +9,7 @@ import click
 from cli import output
 from cli.lazy import ExampleCommand
 from cli.options import JSON, session
+from evidence.visible import one_line
 
 COLUMNS = ("keyId", "status", "from", "until", "verifierKey")
 
@@ -53,5 +54,5 @@ def rotate(*, yes: bool, as_json: bool) -> None:
     if as_json:
         output.json_data(key)
         return
-    output.note(f"{key['verifierKey']} signs from log size {key['from']} on")
+    output.note(one_line(f"{key['verifierKey']} signs from log size {key['from']} on"))
     output.hint("next: crownest policy > trust.policy, and hand it to your auditors")

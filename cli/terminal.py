@@ -72,5 +72,11 @@ def _split_unfinished(text: str) -> tuple[str, str]:
     return text, ""
 
 
+def harmless(text: str) -> str:
+    """A whole text from elsewhere as a terminal may show it: its lines stay, what commands does not."""
+    one = TerminalFilter()
+    return one.feed(text.encode("utf-8", "replace")) + one.close()
+
+
 def _neutral(text: str) -> str:
     return _CONTROLS.sub(visible, text)

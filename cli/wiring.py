@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from starlette.types import ASGIApp
@@ -146,9 +147,11 @@ async def _open_proof(
         clock_ms=now_ms,
         limits=settings.sequencer,
     )
-    keys = SigningKeyService(store, keyring, sequencer, await sequencer.start())
+    policy = partial(server_policy, keyring, witnesses)
+    keys = SigningKeyService(store, keyring, sequencer, await sequencer.start(), policy)
     await keys.recover()
-    return _Proof(sequencer, keys, lambda: server_policy(keyring, witnesses))
+    keys.refuse_older_key()
+    return _Proof(sequencer, keys, policy)
 
 
 def _services(

@@ -227,9 +227,10 @@ class CrownestClient:
         params = {"afterSeq": after_seq, "limit": limit}
         return self._transport.document(_path(RUNS, run_id, "proof/events"), params)
 
-    def proof_consistency(self, run_id: str, size: int) -> bytes:
-        """GET …/proof/consistency from `size` events to the present, unchecked (PROOF P3.2)."""
-        return self._transport.document(_path(RUNS, run_id, "proof/consistency"), {"from": size})
+    def proof_consistency(self, run_id: str, size1: int, size2: int) -> bytes:
+        """GET …/proof/consistency from `size1` events to `size2`, unchecked (PROOF P3.2)."""
+        sizes = {"from": size1, "to": size2}
+        return self._transport.document(_path(RUNS, run_id, "proof/consistency"), sizes)
 
     def redact(
         self, run_id: str, targets: Sequence[int], reason: str, *, idempotency_key: str | None = None

@@ -104,7 +104,8 @@ class WitnessClient:
     async def _cosign(self, note: bytes, text: str, size: int, proof: Proof) -> SignatureLine:
         for _ in range(self._limits.conflicts_max + 1):
             if self.size > size:
-                raise self._saw_more(size)
+                told, self.size = self.size, 0  # a slip of the witness, or of what is between, is no fact
+                raise self._saw_more(told, size)
             path = await proof(self.size, size) if 0 < self.size < size else ()
             answer = await self._post(AddCheckpoint(self.size, tuple(path), note).to_bytes())
             if answer.status == HTTPStatus.OK:
@@ -187,10 +188,10 @@ class WitnessClient:
                     f"submission prefix. It said: {said}",
                 )
 
-    def _saw_more(self, size: int) -> WitnessError:
+    def _saw_more(self, told: int, size: int) -> WitnessError:
         return WitnessError(
             "witness_saw_more",
-            f"The witness {self.key.name} has cosigned {self.size} entries of this log, and the checkpoint "
+            f"The witness {self.key.name} has cosigned {told} entries of this log, and the checkpoint "
             f"has {size}. Stop the server: its log was restored from an old backup, or another server signs "
             "with the same key.",
         )

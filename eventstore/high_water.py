@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from eventstore.durable import replace_file
-from eventstore.log import LogError
+from eventstore.log import LogError, StorageUnavailable
 from evidence.canonical import FormatError
 from evidence.checkpoint import Checkpoint, parse_checkpoint
 
@@ -45,7 +45,7 @@ class HighWater:
         """Permit the signature of this head, durably, before it is made; the same head may be signed again.
 
         Crash window: advanced and not signed. The head was written down before, so the next start finds
-        the same root at this size. Raises `ForkRefused`.
+        the same root at this size. Raises `ForkRefused`, and `StorageUnavailable` when the disk is full.
         """
         mark = self.read()
         if mark is not None and (size < mark.size or (size == mark.size and root != mark.root)):
@@ -54,4 +54,9 @@ class HighWater:
                 "database was exchanged. Restore the newest copy of log.sqlite, then start again"
             )
         if mark is None or size > mark.size:
-            replace_file(self._path, str(Checkpoint(self._origin, size, root)).encode())
+            try:
+                replace_file(self._path, str(Checkpoint(self._origin, size, root)).encode())
+            except OSError as error:
+                raise StorageUnavailable(
+                    f"{self._path} cannot be written ({error}): nothing was signed; make room, or check it"
+                ) from error

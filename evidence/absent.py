@@ -47,7 +47,7 @@ class AbsentPayloads:
 
         Raises `FormatError` when it cannot be read and `VerificationError` when it does not fit.
         """
-        for target, bound in _targets(event):
+        for target, bound in targets_of(event):
             at = bisect_left(self._seqs, target)
             if at == len(self._seqs) or self._seqs[at] != target:
                 raise VerificationError(
@@ -81,7 +81,8 @@ class AbsentPayloads:
         return (seq for seq, found in zip(self._seqs, self._flags, strict=True) if found == flags)
 
 
-def _targets(event: Mapping[str, Any]) -> Iterator[tuple[int, bytes]]:
+def targets_of(event: Mapping[str, Any]) -> Iterator[tuple[int, bytes]]:
+    """Seq and commitment of each event that a `redaction` names (P7). Raises `FormatError`."""
     targets: object = event.get("targets")
     if not isinstance(targets, list) or not targets:
         raise FormatError("a redaction has a list of targets")

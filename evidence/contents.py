@@ -140,13 +140,12 @@ class Contents:
             self._take_artifact(header, event)
 
     def _take_output(self, header: Header, event: Mapping[str, Any]) -> None:
-        raw = raw_bytes(event)
-        if len(raw) > OUTPUT_EVENT_BYTES_MAX:
-            raise FormatError(f"an output event holds at most {OUTPUT_EVENT_BYTES_MAX} bytes")
+        raw = output_bytes(event)
         self.digests.feed(header.type, raw)
-        if "dataBase64" in event and not _is_shown_rightly(raw, event["data"]):
-            detail = f"Event {header.seq}: its data is not the text of its dataBase64."
-            self._complain(Stage.OUTPUT, "E_STREAM_DIGEST", detail, header.seq)
+        try:
+            refuse_other_text(event, raw)
+        except VerificationError as error:
+            self._complaints.setdefault(Stage.OUTPUT, error)
 
     def _take_seal(self, event: dict[str, Any]) -> None:
         if not self.is_run:
@@ -154,7 +153,7 @@ class Contents:
         missing = {"evidenceSha256", "projection", "lastPublicSeq", *self.digests.fields()} - event.keys()
         if missing:
             raise FormatError(f"the seal lacks {', '.join(sorted(missing))}")
-        if not _is_integer(event["lastPublicSeq"], event["seq"] - 1):
+        if not is_integer(event["lastPublicSeq"], event["seq"] - 1):
             detail = f"Event {event['seq']}: a seal's seq is lastPublicSeq + 1."
             raise VerificationError("E_HEADER_PAYLOAD_DISAGREE", detail, event["seq"])
         self.seal = event
@@ -187,7 +186,7 @@ def read_event(stream: str, header: Header, salt: bytes, payload: bytes) -> dict
         raise VerificationError("E_NONCANONICAL", f"Event {seq}: {error}.", seq) from error
     if (
         event.get("type") != header.type
-        or not _is_integer(event.get("seq"), seq)
+        or not is_integer(event.get("seq"), seq)
         or event.get("createdAt") != header.created_at
         or len(payload) != header.payload_size
     ):
@@ -216,8 +215,25 @@ def open_payload_line(line: bytes) -> tuple[bytes, bytes] | None:
     return salt, payload[:-1]
 
 
-def _is_integer(value: object, expected: int) -> bool:
-    return type(value) is int and value == expected  # for `true == 1` holds too
+def output_bytes(event: Mapping[str, Any]) -> bytes:
+    """The raw bytes of an output event, which are bounded (P1.3). Raises `FormatError`."""
+    raw = raw_bytes(event)
+    if len(raw) > OUTPUT_EVENT_BYTES_MAX:
+        raise FormatError(f"an output event holds at most {OUTPUT_EVENT_BYTES_MAX} bytes")
+    return raw
+
+
+def refuse_other_text(event: Mapping[str, Any], raw: bytes) -> None:
+    """Raise `VerificationError` (E_STREAM_DIGEST) unless the event's `data` shows its raw bytes (P1.3)."""
+    if "dataBase64" in event and not _is_shown_rightly(raw, event["data"]):
+        seq = event["seq"]
+        detail = f"Event {seq}: its data is not the text of its dataBase64."
+        raise VerificationError("E_STREAM_DIGEST", detail, seq)
+
+
+def is_integer(value: object, expected: int) -> bool:
+    """Whether a value of JSON is this number: to Python `true == 1` holds too."""
+    return type(value) is int and value == expected
 
 
 def _is_shown_rightly(raw: bytes, data: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from evidence.attestation import SealedRun, statements
 from evidence.canonical import FormatError, canonical, decode, encode, parse
-from evidence.contents import Contents, Stage
+from evidence.contents import Contents, Stage, is_integer
 from evidence.dsse import key_id, parse_envelope
 from evidence.fold import EVIDENCE_PROJECTION
 from evidence.note import Verifier
@@ -69,9 +69,10 @@ def judge_evidence(contents: Contents, seal: Mapping[str, Any], evidence: bytes)
         setattr(contents.fold, f"{kind}_bytes", seal[f"{kind}Bytes"])
     try:
         folded, view = contents.fold.evidence(), contents.fold.run_view()
+        expected, final = encode(folded), encode(view)  # a fact may lie deeper there than in its event
     except FormatError as error:
         raise VerificationError("E_FORMAT", f"The events do not make a run: {error}.") from error
-    if evidence != encode(folded):
+    if evidence != expected:
         raise VerificationError(
             "E_EVIDENCE_DRIFT", f"evidence.json: {_differences(evidence, folded)}.", seal["seq"]
         )
@@ -80,7 +81,7 @@ def judge_evidence(contents: Contents, seal: Mapping[str, Any], evidence: bytes)
     terminal = contents.terminal
     assert terminal is not None, "judge_seal saw it directly before the seal, and its payload is never absent"
     shown = encode(terminal.get("workspaceRun"))
-    if shown != encode(view):
+    if shown != final:
         raise VerificationError(
             "E_EVIDENCE_DRIFT", f"terminal: {_differences(shown, view)}.", terminal["seq"]
         )
@@ -106,7 +107,8 @@ def judge_artifact(contents: Contents, artifact_id: str, chunks: Iterable[bytes]
     for chunk in chunks:
         digest.update(chunk)
         size += len(chunk)
-    if (digest.hexdigest(), size) != contents.artifacts[artifact_id]:
+    sha256_told, size_told = contents.artifacts[artifact_id]
+    if digest.hexdigest() != sha256_told or not is_integer(size_told, size):
         raise VerificationError(
             "E_ARTIFACT_DIGEST", f"{artifact_id}: {size} bytes, sha256 {digest.hexdigest()}."
         )

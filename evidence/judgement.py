@@ -125,21 +125,10 @@ class Judgement:
             findings.log = judge_inclusion(tlog_proof, self._policy, self.checkpoint, self._origin)
             findings.witnessed_ms = _ms(not_after(self._policy, findings.log.cosigned))
             log_size = findings.log.checkpoint.size
-            self._refuse_retired(findings.log.signers, log_size)
+            refuse_retired(self._policy, findings.log.signers, log_size)
         elif self.contents.seal is not None and not findings.options.allow_unlogged:
             raise VerificationError("E_INCLUSION", "The bundle has no run.tlog-proof (--allow-unlogged).")
-        self._refuse_retired(findings.signers, log_size)
-
-    def _refuse_retired(self, signers: Collection[Verifier], log_size: int | None) -> None:
-        """A retired key counts up to a size of the global log; where no size is shown it never counts."""
-        limits = [self._policy.until.get(key.key_id) for key in signers]
-        if all(limit is not None and (log_size is None or log_size > limit) for limit in limits):
-            now = (
-                "no size of the global log is shown"
-                if log_size is None
-                else f"the log has {log_size} entries"
-            )
-            raise VerificationError("E_KEY_RETIRED", f"It counted until log size {limits[0]}; {now}.")
+        refuse_retired(self._policy, findings.signers, log_size)
 
     def _judge_anchor(self) -> None:
         """Since when can the run have existed (P2.3)?
@@ -207,7 +196,7 @@ class Judgement:
         log_size = findings.log.checkpoint.size if findings.log else None
         for name, statement in expected.items():
             signer = judge_attestation(name, statement, found.get(name), keys)
-            self._refuse_retired([signer], log_size)
+            refuse_retired(self._policy, [signer], log_size)
             findings.attested[name] = signer
 
 
@@ -241,6 +230,17 @@ def read_run_checkpoint(opened: OpenedNote) -> tuple[Checkpoint, str, str]:
         return checkpoint, *split_origin(checkpoint.origin_line)
     except FormatError as error:
         raise VerificationError("E_ORIGIN_MISMATCH", f"run.checkpoint: {error}.") from error
+
+
+def refuse_retired(policy: Policy, signers: Collection[Verifier], log_size: int | None) -> None:
+    """A retired key counts up to a size of the global log; where no size is shown it never counts (P6.4).
+
+    Raises `VerificationError` when none of the signers counts.
+    """
+    limits = [policy.until.get(key.key_id) for key in signers]
+    if all(limit is not None and (log_size is None or log_size > limit) for limit in limits):
+        now = "no size of the global log is shown" if log_size is None else f"the log has {log_size} entries"
+        raise VerificationError("E_KEY_RETIRED", f"It counted until log size {limits[0]}; {now}.")
 
 
 def _check_anchor(anchor: bytes) -> None:

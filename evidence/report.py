@@ -41,6 +41,10 @@ SECOND_HISTORY = (
     "That the server signed no other history of it: a timestamp shows that this one was there at that time, "
     "and only a witness, a pin or a monitor that there is no second one."
 )
+OTHER_ENDING = (
+    "That no other history of this stream was signed too: the log shows each of them, but only to who reads "
+    "all of it (crownest monitor)."
+)
 
 
 @dataclass(slots=True)
@@ -121,7 +125,7 @@ def verdict_of(findings: Findings, contents: Contents, checkpoint: Checkpoint) -
         message=message,
         seq=next(iter(withheld or redacted), None),
         proven=_proven(findings, contents, checkpoint),
-        not_proven=_not_proven(findings, contents, redacted, withheld),
+        not_proven=_not_proven(findings, contents, checkpoint, redacted, withheld),
     )
 
 
@@ -200,10 +204,30 @@ def _proven(findings: Findings, contents: Contents, checkpoint: Checkpoint) -> l
     return sentences
 
 
+def _rewritable(findings: Findings, checkpoint: Checkpoint) -> list[str]:
+    """What a server that keeps its key may have signed otherwise before, or beside this (P0)."""
+    pin = findings.options.pin
+    if pin is not None and pin.size == checkpoint.size:
+        return []
+    if findings.witnessed_ms is not None:
+        return [OTHER_ENDING]
+    if pin is None or not pin.size:
+        return [REWRITE if findings.timestamp is None else SECOND_HISTORY]
+    return [f"That the server did not rewrite what follows event {pin.size}, the last that you pinned."]
+
+
 def _not_proven(
-    findings: Findings, contents: Contents, redacted: Sequence[int], withheld: Sequence[int]
+    findings: Findings,
+    contents: Contents,
+    checkpoint: Checkpoint,
+    redacted: Sequence[int],
+    withheld: Sequence[int],
 ) -> list[str]:
-    sentences = [TRUTH, *_unseen(findings)]
+    sentences = [TRUTH, *_rewritable(findings, checkpoint)]
+    if findings.not_after_ms is None:
+        sentences.append(
+            "When it happened (notAfter: none): no witness saw it, the times are the server's own."
+        )
     if findings.log is None:
         sentences.append(
             "That the server's global log holds this checkpoint: there is no run.tlog-proof here."
@@ -228,18 +252,6 @@ def _not_proven(
     if contents.is_run and unseen > 0:
         sentences.append(f"The content of {_count(unseen, 'artifact')}: only digests are in this bundle.")
     return sentences + findings.warnings
-
-
-def _unseen(findings: Findings) -> list[str]:
-    """What nobody but the server saw."""
-    sentences: list[str] = []
-    if findings.witnessed_ms is None and findings.options.pin is None:
-        sentences.append(REWRITE if findings.timestamp is None else SECOND_HISTORY)
-    if findings.not_after_ms is None:
-        sentences.append(
-            "When it happened (notAfter: none): no witness saw it, the times are the server's own."
-        )
-    return sentences
 
 
 def _events(seqs: Sequence[int]) -> str:

@@ -7,20 +7,22 @@ seen, makes the next reading continue this one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
+from evidence.absent import targets_of
 from evidence.bundle import RECORD_LINES
 from evidence.canonical import FormatError
 from evidence.chain import Header
 from evidence.checkpoint import Checkpoint
-from evidence.contents import open_payload_line, read_event
+from evidence.contents import open_payload_line, output_bytes, read_event, refuse_other_text
 from evidence.fold import OUTPUT_TYPES
-from evidence.judgement import open_run_checkpoint, read_run_checkpoint
+from evidence.judgement import open_run_checkpoint, read_run_checkpoint, refuse_retired
+from evidence.merkle import CompactRange
 from evidence.note import Verifier
 from evidence.pin import Pin
 from evidence.policy import Policy
-from evidence.proofs import RANGE_HEADER, parse_consistency_proof, parse_range_proof
+from evidence.proofs import RANGE_HEADER, RangeProof, parse_consistency_proof, parse_range_proof
 from evidence.record import Record, encode_base64, leaf_hash, parse_record
 from evidence.verdict import VerificationError
 
@@ -29,6 +31,9 @@ ABSENT_MAX = 100_000
 """Events without payload that one reading remembers until their redaction comes."""
 
 Event = dict[str, Any]
+
+Consistency = Callable[[int, int], bytes]
+"""Gets the text of the proof that leads from one size of the stream to a larger one (P3.2)."""
 
 
 class StreamReading:
@@ -61,10 +66,11 @@ class StreamReading:
             return self._pin
         return Pin(self.seq, self.leaf, self._note)
 
-    def take(self, after_seq: int, data: bytes) -> list[Event]:
+    def take(self, after_seq: int, data: bytes, consistency: Consistency) -> list[Event]:
         """Check the window after `after_seq`; answers its events, internal ones included.
 
-        An event whose payload is not there is answered as `redacted` with empty `data` (P7).
+        An event whose payload is not there is answered as `redacted` with empty `data` (P7). `consistency`
+        is asked where the window cannot show itself that its checkpoint continues the newest one seen.
         """
         entries, proof_text = _split_window(data)
         try:
@@ -82,22 +88,11 @@ class StreamReading:
         events = [
             self._event(record, entry[RECORD_LINES]) for record, entry in zip(records, entries, strict=True)
         ]
+        self._check_growth(proof, leaves, signed, consistency)
         if leaves:
             self.seq, self.leaf = after_seq + len(leaves), leaves[-1]
         self._accept(proof.note, signed, signers)
         return events
-
-    def take_consistency(self, data: bytes) -> None:
-        """Check that the stream continues the pinned checkpoint, for a reading that begins behind it."""
-        assert self._pin is not None, "only a pin can be continued"
-        try:
-            proof = parse_consistency_proof(data)
-        except FormatError as error:
-            raise VerificationError("E_FORMAT", f"The consistency proof: {error}.") from error
-        old, _ = self._opened(self._pin.note)
-        signed, signers = self._see(proof.note)
-        proof.check(old, signed)
-        self._accept(proof.note, signed, signers)
 
     def finish(self) -> None:
         """At the end of a sealed run: was every payload that is not there redacted on the record (P7)?"""
@@ -106,14 +101,42 @@ class StreamReading:
             raise VerificationError("E_REDACTION_UNRECORDED", f"Event {seq} has no payload.", seq)
 
     def _see(self, note: bytes) -> tuple[Checkpoint, tuple[Verifier, ...]]:
-        """Judge a checkpoint: signed by a trusted key, of this stream, never older nor another history."""
+        """Judge a checkpoint: signed by a key that counts, of this stream, never older nor another history.
+
+        A pin was judged when it was made, before its key was retired; what a server hands out now was not.
+        """
         signed, signers = self._opened(note)
+        refuse_retired(self._policy, signers, log_size=None)
         known = self.checkpoint
         if known is not None and signed.size < known.size:
             raise VerificationError("E_ROLLBACK", f"Seen before: {known.size} events; now: {signed.size}.")
         if known is not None and signed.size == known.size and signed.root != known.root:
             raise VerificationError("E_FORK", f"Two roots were signed for {known.size} events.")
         return signed, signers
+
+    def _check_growth(
+        self, proof: RangeProof, leaves: list[bytes], signed: Checkpoint, consistency: Consistency
+    ) -> None:
+        """Does the tree of this checkpoint begin with the newest one that was seen (P3.5)?
+
+        Also where that one covers events that were not read: they were signed.
+        """
+        known = self.checkpoint
+        if known is None or known.size == signed.size:
+            return
+        if proof.start <= known.size <= proof.end:
+            tree = CompactRange(proof.start, list(proof.left))
+            for leaf in leaves[: known.size - proof.start]:
+                tree.append(leaf)
+            if tree.root() != known.root:
+                detail = f"Another root was signed for the first {known.size} events."
+                raise VerificationError("E_FORK", detail)
+            return
+        try:
+            growth = parse_consistency_proof(consistency(known.size, signed.size))
+        except FormatError as error:
+            raise VerificationError("E_FORMAT", f"The consistency proof: {error}.") from error
+        growth.check(known, signed)
 
     def _accept(self, note: bytes, signed: Checkpoint, signers: tuple[Verifier, ...]) -> None:
         """Only a checkpoint that all else agreed with is remembered, and pinned."""
@@ -165,10 +188,12 @@ class StreamReading:
             if opened is None:
                 return self._absent_event(record)
             event = read_event(self.stream, header, *opened)
+            if record.type in OUTPUT_TYPES:
+                refuse_other_text(event, output_bytes(event))
+            elif record.type == "redaction":
+                self._note_redaction(event)
         except FormatError as error:
             raise VerificationError("E_FORMAT", f"Event {record.seq}: {error}.", record.seq) from error
-        if record.type == "redaction":
-            self._note_redaction(event)
         return event
 
     def _absent_event(self, record: Record) -> Event:
@@ -185,21 +210,14 @@ class StreamReading:
         }
 
     def _note_redaction(self, event: Event) -> None:
-        """Excuse the payloads that it names; what was read before it was erased needs no excuse."""
-        for seq, commitment in _targets(event):
+        """Excuse the payloads that it names; what was read before it was erased needs no excuse.
+
+        Raises `FormatError` too.
+        """
+        for seq, commitment in targets_of(event):
             absent = self._absent.pop(seq, None)
             if absent is not None and absent != commitment:
                 raise VerificationError("E_REDACTION_MISMATCH", f"It names another event {seq}.", seq)
-
-
-def _targets(event: Event) -> Iterator[tuple[int, bytes]]:
-    try:
-        for target in event["targets"]:
-            yield target["seq"], bytes.fromhex(target["commitment"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise VerificationError(
-            "E_FORMAT", f"Event {event['seq']}: a redaction names a seq and a commitment.", event["seq"]
-        ) from error
 
 
 def _split_window(data: bytes) -> tuple[list[list[bytes]], bytes]:

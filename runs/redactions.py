@@ -51,8 +51,7 @@ class RedactionService:
                 {"field": "reason"},
             )
         async with self._runs.in_flight.one_at_a_time(idempotent):
-            if answer := await self._runs.stored_answer(idempotent):
-                return answer
+            # A stored answer is given by the log alone: it says first whether the bytes are gone by now.
             row = await self._runs.get(who, run_id, "workspace_run:redact")
             if row.status not in TERMINAL:
                 raise Refusal(

@@ -4,20 +4,22 @@ The new key is made and kept, then named in the global log and in the organisati
 then both keys sign a checkpoint that covers it, then the old one is retired at that size. Crash windows:
 
 - made, not named: nobody knows it; the next start discards it;
-- named, not retired: the next start goes on from the checkpoint that both sign.
+- named, not retired: the next start, or the next rotation, goes on from the checkpoint that both sign.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from eventstore.log import Append, EventLog, NewEvent
+from eventstore.log import Append, EventLog, LogError, NewEvent
 from eventstore.sequencer import Sequencer
 from evidence.logentry import KeyChange
 from evidence.note import Ed25519Signer, Verifier
+from evidence.policy import KEYS_MAX, parse_policy
 from runs.access import Principal
+from runs.refusal import Refusal
 
 
 class Keys(Protocol):
@@ -46,7 +48,7 @@ class Keys(Protocol):
         ...
 
     def hand_over(self, new: Ed25519Signer) -> None:
-        """Let the new key sign, and the old one beside it in the global log."""
+        """Let the new key sign, and the old one beside it in the global log; once more changes nothing."""
         ...
 
     def finish(self, until_size: int) -> None:
@@ -54,11 +56,23 @@ class Keys(Protocol):
         ...
 
 
+class OlderKey(LogError):
+    """The signing key is not the one that the log names last: the message says what to restore."""
+
+
 class SigningKeyService:
     """Lists and rotates the keys of this server's log."""
 
-    def __init__(self, log: EventLog, keys: Keys, sequencer: Sequencer, changes: Sequence[KeyChange]) -> None:
-        self._log, self._keys, self._sequencer = log, keys, sequencer
+    def __init__(
+        self,
+        log: EventLog,
+        keys: Keys,
+        sequencer: Sequencer,
+        changes: Sequence[KeyChange],
+        policy: Callable[[], bytes],
+    ) -> None:
+        """`changes` are those that the log holds; `policy` answers the policy file as it stands."""
+        self._log, self._keys, self._sequencer, self._policy = log, keys, sequencer, policy
         self._from = {str(change.key): change.from_size for change in changes}
         self._one_at_a_time = asyncio.Lock()
 
@@ -66,14 +80,21 @@ class SigningKeyService:
         return f"SigningKeyService({self._keys!r})"
 
     async def recover(self) -> None:
-        """Finish, or forget, a rotation that a crash interrupted; before anything else is signed."""
+        """Finish, or forget, a rotation that a crash or a full disk interrupted; before the next one."""
         pending = self._keys.pending()
-        if pending is None:
-            return
-        if pending.verifier_key in self._from:
+        if pending is not None and pending.verifier_key in self._from:
             await self._hand_over(pending)
-        else:
+        elif pending is not None:
             self._keys.discard()
+
+    def refuse_older_key(self) -> None:
+        """Raise `OlderKey` unless the key that signs is the one that the log names last."""
+        named, current = list(self._from), self._keys.current.verifier_key
+        if named and named[-1] != current:
+            raise OlderKey(
+                f"the key that would sign, {_key_id(current)}, is older than the log, which names "
+                f"{_key_id(named[-1])}: restore the newest copy of the folder keys/"
+            )
 
     def listed(self, who: Principal) -> list[dict[str, Any]]:
         """Every key, newest first; sizes are those of the global log at which a key begins and ends."""
@@ -85,6 +106,8 @@ class SigningKeyService:
         """Put a new key in force; answers it as `listed` shows it."""
         who.require("signing_key:rotate")
         async with self._one_at_a_time:
+            await self.recover()  # a rotation that failed half-way: its old key has not been retired yet
+            self._refuse_one_too_many()
             old = self._keys.current.verifier_key
             new = await asyncio.to_thread(self._keys.prepare)
             fields = {
@@ -98,6 +121,16 @@ class SigningKeyService:
             self._from[new.verifier_key] = done.log_size
             await self._hand_over(new)
             return self._shown(new.verifier_key)
+
+    def _refuse_one_too_many(self) -> None:
+        """Each key that ever signed stays in the policy, which holds `KEYS_MAX`."""
+        policy = parse_policy(self._policy())
+        if len(policy.logs) + len(policy.attestation_keys) + len(policy.witnesses) >= KEYS_MAX:
+            raise Refusal(
+                "conflict",
+                f"A policy holds at most {KEYS_MAX} keys, and this server's is full of them: no key can be "
+                "added. Go on with the present one, or begin a new data folder with an origin of its own.",
+            )
 
     async def _hand_over(self, new: Ed25519Signer) -> None:
         self._keys.hand_over(new)

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from eventstore.durable import make_directory, make_file
+from eventstore.sqlite.queries import LOG
 
 SQLITE_VERSION_MIN = (3, 27, 0)
 """UPSERT and VACUUM INTO."""
@@ -20,6 +21,8 @@ WAL_CHECKPOINT_PAGES = 4000
 WAL_BYTES_KEPT = 64 * 1024 * 1024
 """A WAL that a slow reader let grow beyond this is cut back once it has been carried over."""
 BUSY_MS = 5000
+ERASURE = ("erasure", "unfinished")
+"""Kind and id of the record that stands while erased bytes may still be in the file."""
 STATEMENTS_CACHED = 512
 
 _PROGRAM_ERRORS = (
@@ -79,6 +82,28 @@ def empty_wal(writer: sqlite3.Connection) -> str:
     """Carry the write-ahead log over and cut it to nothing; answers what stood in the way, "" if nothing."""
     busy, *_ = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     return "a reader held on to it" if busy else ""
+
+
+def purge(writer: sqlite3.Connection) -> str:
+    """Make erased bytes leave the database and its log (P7); answers what stood in the way, or "".
+
+    `secure_delete` overwrites a row where it lies. But when SQLite splits a page to make room between two
+    streams, rows move, and what they were stays in the free space of the page until something else is
+    written there. So the whole file is written anew, which takes time in proportion to it. A mark made in
+    the transaction of the erasure says that this is still to be done; it goes last.
+    """
+    kind, name = ERASURE
+    if writer.execute(LOG["record"], {"kind": kind, "id": name}).fetchone() is None:
+        return ""
+    writer.execute("PRAGMA temp_store = FILE")  # the new copy may be larger than the memory
+    try:
+        writer.execute("VACUUM")
+    finally:
+        writer.execute("PRAGMA temp_store = MEMORY")
+    if busy := empty_wal(writer):
+        return busy
+    writer.execute(LOG["delete_record"], ERASURE)
+    return ""
 
 
 def open_reader(path: Path) -> sqlite3.Connection:

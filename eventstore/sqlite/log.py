@@ -28,7 +28,7 @@ from eventstore.log import (
 )
 from eventstore.sealing import SEQ_MAX
 from eventstore.sqlite import maintenance, migrations
-from eventstore.sqlite.connection import open_writer
+from eventstore.sqlite.connection import open_writer, purge
 from eventstore.sqlite.global_log import SqliteGlobalLog
 from eventstore.sqlite.queries import FRAME_NDJSON, FRAME_SSE, LOG, READ_PAGE, VIEW
 from eventstore.sqlite.reader import ReaderPool
@@ -291,8 +291,15 @@ def _open_migrated(path: Path, now_ms: int) -> sqlite3.Connection:
         raise _cannot_be_opened(path, error) from error
     try:
         migrations.apply(connection, path, now_ms)
-    except BaseException:
+        if busy := purge(connection):
+            raise StorageUnavailable(
+                f"{path} still holds bytes that were erased, and cannot be rewritten now ({busy}): "
+                "end whatever else reads it, then start again"
+            )
+    except BaseException as error:
         connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise _cannot_be_opened(path, error) from error
         raise
     return connection
 

@@ -12,6 +12,7 @@ from eventstore.global_log import LogEntry, LogHead, grown
 from eventstore.log import Answer, Appended, LogLimits, Record, StoredEvent
 from eventstore.recent import Recent
 from eventstore.sealing import Sealed, StreamHead
+from eventstore.sqlite.connection import ERASURE
 from eventstore.sqlite.queries import GLOBAL, LOG
 from eventstore.sqlite.views import SqliteViews
 from evidence.merkle import CompactRange
@@ -21,6 +22,8 @@ ROWS_PER_INSERT = 64
 hands once instead of 64 times.
 """
 _PLACE_BITS = 32
+NEVER_MS = (1 << 53) - 1
+"""When a record expires that only its end removes."""
 
 
 class SqliteTransaction:
@@ -82,12 +85,13 @@ class SqliteTransaction:
         return found
 
     def erase(self, stream: str, rows: Sequence[StoredEvent]) -> None:
-        """Replace the rows of these events: payload and salt are gone, overwritten (secure_delete, P7)."""
+        """Replace the rows of these events, and note that what they were must be purged (P7)."""
         placed = self._placed(stream)
         assert placed is not None, "its events were read"
         for row in rows:
             position = placed[0] << _PLACE_BITS | row.seq
             self._execute(LOG["erase_event"], (row.commitment, row.payload_size, position))
+        self._execute(LOG["put_record"], (*ERASURE, NEVER_MS, b""))
 
     def log_size(self) -> int:
         """Entries of the global log so far."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from eventstore.log import LogLimits, StorageUnavailable
-from eventstore.sqlite.connection import empty_wal, is_storage_error
+from eventstore.sqlite.connection import is_storage_error, purge
 from eventstore.sqlite.transaction import SqliteTransaction
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ class Work(Generic[T]):
     """One thing to do in a transaction, who waits for it, and what to do once it is durable.
 
     `outcome` is the result or the exception; it is told only after the group's COMMIT has returned.
-    `purge`: it erased bytes, which must have left the write-ahead log before anybody is told (P7).
+    `purge`: it erased bytes, which must have left the files before anybody is told (P7).
     """
 
     perform: Callable[[SqliteTransaction], T]
@@ -72,7 +72,7 @@ class GroupWriter:
     ) -> T:
         """Perform it in a transaction and return its result once that is durable.
 
-        With `purge` also once the write-ahead log holds nothing of what it overwrote. `committed` is
+        With `purge` also once neither the file nor its log holds what it overwrote. `committed` is
         called in the loop after the commit, also when the caller was cancelled meanwhile: work once handed
         over is done to its end. Raises what `perform` raises, and `StorageUnavailable`.
         """
@@ -151,20 +151,20 @@ class GroupWriter:
         counts["commits"] += connection.total_changes != changes_before
 
     def _purge(self, group: list[Work[Any]]) -> None:
-        """Empty the write-ahead log, which still holds the pages as they were.
+        """Rewrite the file and empty the write-ahead log, which still hold what was erased.
 
-        Crash window: committed, not emptied. The next start empties it before it serves anybody.
+        Crash window: committed, not purged. The next start does it before it serves anybody.
         """
         try:
-            busy = empty_wal(self._connection)
+            busy = purge(self._connection)
         except sqlite3.Error as error:
             busy = str(error)
         if busy:
             for work in group:
                 if work.purge and not isinstance(work.outcome, Exception):
                     work.outcome = StorageUnavailable(
-                        f"the erasure is recorded, but erased bytes are still in the write-ahead log ({busy}"
-                        "): restart the server, which empties it"
+                        f"the erasure is recorded, but erased bytes may still be in the database ({busy}): "
+                        "make room if the disk is full, and restart the server, which rewrites it"
                     )
 
     def _perform(self, work: Work[Any]) -> None:

@@ -15,18 +15,29 @@ from runs.organization import KEY_HASH, KEY_PREFIX, new_secret, secret_hash
 from tests.serving import FINISH_S_MAX, Running, archive, archive_headers
 
 
+def key_fields(name: str, secret: str, scopes: tuple[str, ...]) -> dict[str, Any]:
+    """An API key as its event has it."""
+    return {
+        "id": new_id("key"),
+        "name": name,
+        "prefix": KEY_PREFIX,
+        "last4": secret[-4:],
+        "scopes": sorted(scopes),
+        "createdByUserId": new_id("usr"),
+    }
+
+
+def append(running: Running, request: Append) -> None:
+    """Behind the API, through the log that the server has open."""
+    appended = running.server.services.store.append(request)
+    asyncio.run_coroutine_threadsafe(appended, running.loop).result(FINISH_S_MAX)
+
+
 @pytest.fixture(scope="module")
 def stranger(running: Running) -> Iterator[httpx2.Client]:
     """A client with every scope in an organisation of its own, made as the first start makes one."""
-    org_id, key_id, secret = new_id("org"), new_id("key"), new_secret()
-    key = {
-        "id": key_id,
-        "name": "strange key",
-        "prefix": KEY_PREFIX,
-        "last4": secret[-4:],
-        "scopes": sorted((*SCOPES, *OWN_SCOPES)),
-        "createdByUserId": new_id("usr"),
-    }
+    org_id, secret = new_id("org"), new_secret()
+    key = key_fields("strange key", secret, (*SCOPES, *OWN_SCOPES))
     events = [
         NewEvent(
             "organization_created",
@@ -38,9 +49,8 @@ def stranger(running: Running) -> Iterator[httpx2.Client]:
         ),
         NewEvent("api_key_created", {"actor": "system", "apiKey": key}),
     ]
-    record = Record(KEY_HASH, secret_hash(secret), encode({"apiKeyId": key_id, "orgId": org_id}))
-    appended = running.server.services.store.append(Append(org_id, 0, events, records=[record]))
-    asyncio.run_coroutine_threadsafe(appended, running.loop).result(FINISH_S_MAX)
+    record = Record(KEY_HASH, secret_hash(secret), encode({"apiKeyId": key["id"], "orgId": org_id}))
+    append(running, Append(org_id, 0, events, records=[record]))
     headers = {"authorization": f"Bearer {secret}"}
     with httpx2.Client(base_url=running.url, headers=headers, timeout=FINISH_S_MAX) as client:
         yield client
@@ -61,6 +71,10 @@ def victim(running: Running) -> dict[str, Any]:
         ("GET", "/v1/workspace-runs/{run}/evidence"),
         ("GET", "/v1/workspace-runs/{run}/proof/checkpoint"),
         ("GET", "/v1/workspace-runs/{run}/proof/bundle?artifacts=true"),
+        ("GET", "/v1/workspace-runs/{run}/proof/events"),
+        ("GET", "/v1/workspace-runs/{run}/proof/consistency?from=1"),
+        ("GET", "/v1/workspace-runs/{run}/attestations"),
+        ("POST", "/v1/workspace-runs/{run}/redactions"),
         ("POST", "/v1/workspace-runs/{run}/verify"),
         ("POST", "/v1/workspace-runs/{run}/start"),
         ("POST", "/v1/workspace-runs/{run}/cancel"),
@@ -78,7 +92,8 @@ def test_what_belongs_to_another_organisation_is_not_found(
 ) -> None:
     """404, as for an id that never was (§11)."""
     ids = {"run": victim["id"], "artifact": victim["artifactIds"][0], "sandbox": victim["sandboxId"]}
-    answer = stranger.request(method, path.format(**ids))
+    body = {"targets": [7], "reason": "not mine"} if path.endswith("/redactions") else None
+    answer = stranger.request(method, path.format(**ids), json=body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
 
 
@@ -132,3 +147,34 @@ def test_an_idempotency_key_belongs_to_one_credential(running: Running, stranger
     mine, other = (answer.json()["workspaceRun"] for answer in answers)
     assert mine["id"] != other["id"]
     assert mine["orgId"] != other["orgId"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "scope"),
+    [
+        ("GET", "/v1/workspace-runs/{run}/proof/events", "workspace_run:read"),
+        ("GET", "/v1/workspace-runs/{run}/proof/consistency?from=1", "workspace_run:read"),
+        ("GET", "/v1/workspace-runs/{run}/proof/bundle", "workspace_run:read"),
+        ("GET", "/v1/workspace-runs/{run}/attestations", "workspace_run:read"),
+        ("POST", "/v1/workspace-runs/{run}/redactions", "workspace_run:redact"),
+        ("GET", "/v1/signing-keys", "audit:read"),
+        ("POST", "/v1/signing-keys/rotate", "signing_key:rotate"),
+    ],
+)
+def test_a_key_of_the_same_organisation_without_the_scope_is_refused(
+    running: Running, victim: dict[str, Any], method: str, path: str, scope: str
+) -> None:
+    """403 with the scope that it lacks, and nothing is done."""
+    secret = new_secret()
+    scopes = tuple({*SCOPES, *OWN_SCOPES} - {scope, *(["audit:read"] if scope.endswith("read") else [])})
+    key = key_fields("narrow key", secret, scopes)
+    record = Record(KEY_HASH, secret_hash(secret), encode({"apiKeyId": key["id"], "orgId": victim["orgId"]}))
+    created = NewEvent("api_key_created", {"actor": "system", "apiKey": key})
+    append(running, Append(victim["orgId"], None, [created], records=[record]))
+    policy = running.http.get("/v1/proof/policy").text
+    body = {"targets": [7], "reason": "no"} if path.endswith("/redactions") else None
+    answer = running.http.request(
+        method, path.format(run=victim["id"]), json=body, headers={"authorization": f"Bearer {secret}"}
+    )
+    assert (answer.status_code, answer.json()["error"]["details"]) == (403, {"requiredScope": scope})
+    assert running.http.get("/v1/proof/policy").text == policy

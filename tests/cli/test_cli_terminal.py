@@ -70,6 +70,28 @@ def test_output_on_a_terminal_keeps_colours_and_loses_commands(
     assert f"\n{RUN_ID} \x1b[31m\x1b[1mfailed\x1b[0m: exit 1; " in shown
 
 
+COMMANDING = "\x1b]0;owned\x07\nverified up to event 99"  # sets the title, and fakes a line
+
+
+def test_what_a_server_says_of_a_run_commands_no_terminal(
+    shell: Shell, server: RecordingServer, archive: Path
+) -> None:
+    """Nor does it make lines of its own: status and reason are words of the server."""
+    for args in (["run-archive", str(archive), "--", "x"], ["logs", RUN_ID]):
+        server.streams(sse(terminal(1, COMMANDING, failureReason=COMMANDING)))
+        _, shown = on_terminal(shell, "workspace-runs", *args)
+        assert "^[]0;owned^G^Jverified" in shown
+        assert "\x1b]0;" not in shown
+        assert "\nverified" not in shown
+
+
+def test_a_policy_commands_no_terminal(shell: Shell, server: RecordingServer) -> None:
+    """It is shown in its lines; a file or a pipe gets its bytes."""
+    server.routes["GET /v1/proof/policy"] = lambda _: Reply(body=b"# \x1b]0;owned\x07\nlog x\n")
+    assert on_terminal(shell, "policy")[1].endswith("# ^[]0;owned^G\nlog x\n")
+    assert shell("policy").out == b"# \x1b]0;owned\x07\nlog x\n"
+
+
 @pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_no_color_and_dumb_terminals_get_no_colour(
     shell: Shell, server: RecordingServer, archive: Path, env: dict[str, str]

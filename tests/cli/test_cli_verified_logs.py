@@ -5,11 +5,16 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from evidence.checkpoint import parse_checkpoint
+from evidence.note import split_note
 from evidence.pin import parse_pin
+from evidence.proofs import RANGE_HEADER, RangeProof, parse_range_proof
 from tests.cli.cli_runner import Result, Shell
+from tests.cli.sabotage_proxy import Exchange, Sabotage, proxy
 from tests.serving import Running, archive, serving
 
 
@@ -73,6 +78,50 @@ def test_a_live_run_is_followed_with_proof(reader: Shell, running: Running, tmp_
     assert result.out == b"1\n2\n3\n4\n5\n"
 
 
+class StaleWindows(Sabotage):
+    """Hands out the windows of a run that had just been created, all sound, whatever became of it."""
+
+    def __init__(self, first: bytes, *, empty: bool) -> None:
+        note = parse_range_proof(first[first.index(RANGE_HEADER.encode()) :]).note
+        root = (parse_checkpoint(split_note(note)[0]).root,)
+        nothing = b"\n" + RangeProof(0, 0, (), root, note).to_bytes()
+        behind = b"\n" + RangeProof(1, 1, root, (), note).to_bytes()
+        self._windows = {"0": nothing if empty else first, "1": behind}
+
+    def up(self, exchange: Exchange) -> Exchange:
+        """Answer in the server's place."""
+        if "/proof/events" not in exchange.path:
+            return exchange
+        (after,) = parse_qs(urlsplit(exchange.path).query)["afterSeq"]
+        return replace(exchange, status=200, answer=self._windows[after])
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_an_end_that_was_not_proved_is_no_end(
+    reader: Shell, running: Running, tmp_path: Path, *, empty: bool
+) -> None:
+    """The event stream is a hint: a run that ended by its word alone was not read to its end."""
+    run_id = running.create()
+    base = f"/v1/workspace-runs/{run_id}"
+    first = running.http.get(f"{base}/proof/events", params={"limit": 500}).content
+    running.upload(run_id, archive({"a": b""}))
+    running.http.post(f"{base}/start")
+    running.finished(run_id)
+    with proxy(running.url, StaleWindows(first, empty=empty)) as url:
+        reader.env["CROWNEST_API_URL"] = url
+        result = logs(reader, tmp_path, run_id, "--json")
+    assert (result.status, result.error["code"]) == (1, "E_NOT_FINAL")
+
+
+def test_what_lies_behind_the_end_can_be_asked_for(reader: Shell, running: Running, tmp_path: Path) -> None:
+    """Nothing is shown, and that the run ended is proved all the same."""
+    run_id = running.run("true")["id"]
+    last = running.events(run_id)[-1]["seq"]
+    for after in (last, last + 1):
+        result = logs(reader, tmp_path, run_id, "--after-seq", str(after))
+        assert (result.status, result.out) == (0, b""), result.err
+
+
 def changed(tmp_path: Path, sql: str) -> None:
     """Change the database behind the server's back."""
     database = sqlite3.connect(tmp_path / "data" / "log.sqlite")
@@ -86,7 +135,7 @@ def changed(tmp_path: Path, sql: str) -> None:
     [
         ("UPDATE events SET payload = CAST(replace(payload, 'hello', 'hullo') AS BLOB)", "E_RANGE_PROOF"),
         ("UPDATE events SET salt = randomblob(16) WHERE type = 'stdout'", "E_RANGE_PROOF"),
-        ("UPDATE events SET created_at_ms = created_at_ms + 1 WHERE type = 'stdout'", "E_RANGE_PROOF"),
+        ("UPDATE events SET created_at_ms = created_at_ms + 1", "E_RANGE_PROOF"),
         ("DELETE FROM events WHERE type = 'stdout'", "internal_error"),
     ],
 )

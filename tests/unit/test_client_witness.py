@@ -197,6 +197,18 @@ async def test_a_size_that_always_moves_ends_somewhere(rogue: RecordingServer) -
     assert len(rogue.requests) == WitnessLimits().conflicts_max + 1
 
 
+async def test_a_size_that_was_named_by_mistake_is_asked_for_again(rogue: RecordingServer) -> None:
+    """One wrong answer, from the witness or from a proxy, does not end its cosignatures."""
+    size_type = {"content-type": "text/x.tlog.size"}
+    rogue.routes[ROUTE] = lambda _: Reply(409, b"999999999\n", size_type)
+    log = GrowingLog().grow(5)
+    async with WitnessClient(rogue.url, witness_key(ROGUE)) as client:
+        found = await failure(client, log)
+        assert (found.code, "999999999" in found.message) == ("witness_saw_more", True)
+        rogue.routes[ROUTE] = lines(by(WITNESS_NAME, "rogue"))
+        assert await client.cosign(log.note(), Prover(log))
+
+
 async def test_a_witness_that_is_gone_or_silent_is_a_failed_connection(rogue: RecordingServer) -> None:
     """Nobody listens; nobody answers; bytes drip so slowly that only the whole time ends it."""
     log, key = GrowingLog().grow(5), witness_key(ROGUE)

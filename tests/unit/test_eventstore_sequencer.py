@@ -1,6 +1,7 @@
 """The sequencer publishes what was committed, in order, and refuses to fork."""
 
 import asyncio
+import errno
 import shutil
 import sqlite3
 from collections.abc import AsyncGenerator
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from eventstore import high_water
+from eventstore.durable import replace_file
 from eventstore.high_water import ForkRefused, HighWater
 from eventstore.log import Append
 from eventstore.sequencer import Consistency, Cosigned, Published, Sequencer, SequencerLimits
@@ -118,6 +121,30 @@ async def test_it_publishes_by_itself_and_a_bundle_can_wait_for_it(tmp_path: Pat
         await asyncio.gather(forever, return_exceptions=True)
         await one.world.create("wsr_late")
         assert await one.sequencer.inclusion("wsr_late", 1) is None
+
+
+async def test_a_disk_that_was_full_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the mark outside the database was what did not fit: publishing goes on once there is room."""
+    tries = 0
+
+    def full_twice(path: Path, content: bytes) -> None:
+        nonlocal tries
+        tries += 1
+        if tries <= 2:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        replace_file(path, content)
+
+    monkeypatch.setattr(high_water, "replace_file", full_twice)
+    async with case(tmp_path) as one:
+        await one.sequencer.start()
+        await one.world.create()
+        publishing = asyncio.create_task(one.sequencer.run_forever())
+        try:
+            await asyncio.wait_for(one.published.advanced.wait(), 10)
+            assert one.shown.size == 1
+            assert tries == 3
+        finally:
+            publishing.cancel()
 
 
 async def test_a_restart_shows_what_was_published(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from evidence.checkpoint import Checkpoint, parse_checkpoint
 from evidence.merkle import CompactRange, inclusion_proof, node_hash
 from evidence.note import COSIGNATURE, Ed25519Signer, Verifier, format_verifier_key, sign_note
 from evidence.record import encode_base64, leaf_hash, parse_time
+from evidence.report import OTHER_ENDING, REWRITE
 from evidence.tlog import TlogProof, cosign, parse_tlog_proof
 from evidence.verdict import FAILED
 from tests.evidence_samples import (
@@ -24,15 +25,21 @@ from tests.evidence_samples import (
     RUN,
     assert_caught,
     checkpoint_of,
+    event_of,
     example,
     example_rows,
     judge,
     members,
     policy_of,
+    record,
     repack,
     signer,
+    with_event,
     with_tlog_proof,
 )
+from tests.whole_proof import RECORDED, cosigned, judge_whole, whole_bundle
+from tests.witness_kit import GrowingLog
+from witness.history import History
 
 RUN_TEXT = checkpoint_of(example_rows())
 ENTRIES = [f"entry {number}\n".encode() for number in range(11)]
@@ -163,6 +170,25 @@ def test_a_proof_of_another_log_proves_nothing() -> None:
     other = signer("example.org/other-log", "other log")
     policy = policy_of().replace(b"quorum", f"log {other.verifier_key}\nquorum".encode())
     assert_caught(logged(proof(key=other)), "E_INCLUSION", policy=policy)
+
+
+def test_a_witnessed_log_may_hold_two_endings_of_a_run_and_the_verdict_says_so() -> None:
+    """Witnesses see that the log only grows, not what is in it: whom that worries is told whom to ask."""
+    ends = [RECORDED, record([event_of(item) for item in with_event(7, data="ok 2\n")[:14]])]
+    heads = [parse_checkpoint(checkpoint_of(end.rows)) for end in ends]
+    log = GrowingLog().grow(3)
+    log.entries += [str(head).encode() for head in heads]
+    history = History(ORIGIN)
+    for at, (end, head) in enumerate(zip(ends, heads, strict=True), 3):
+        path = inclusion_proof(at, 5, log.subtree)
+        seen = TlogProof(at, tuple(path), cosigned(log.note(), SEEN_S))
+        shown = whole_bundle(end.rows, evidence=end.evidence, anchor=b"", proof=seen)
+        verdict = judge_whole(shown)
+        assert (verdict.verdict, head.size) == ("COMPLETE", verdict.size), verdict
+        assert OTHER_ENDING in verdict.not_proven
+        assert OTHER_ENDING not in judge_whole(shown, pin=head).not_proven
+        history.add(str(head).encode())
+    assert [found.code for found in history.findings] == ["E_LOG_FORK"], "who reads the log sees both"
 
 
 def test_a_witness_gives_the_time() -> None:
@@ -330,10 +356,13 @@ def test_a_pin_finds_forks_and_rollbacks() -> None:
         verdict = judge(HONEST, pin=pin)
         assert verdict.ok
         assert any("pinned" in sentence for sentence in verdict.proven)
-        assert not any("rewrite" in sentence for sentence in verdict.not_proven)
+        rest = [sentence for sentence in verdict.not_proven if "rewrite" in sentence]
+        assert [f"event {size}," in sentence for sentence in rest] == [True] * (size < 16)
         assert_caught(HONEST, "E_FORK", pin=replace(pin, root=sha256(b"other").digest()))
     pin = parse_checkpoint(RUN_TEXT)
-    assert judge(HONEST, pin=replace(pin, size=0)).ok
+    nothing = judge(HONEST, pin=replace(pin, size=0))
+    assert nothing.ok
+    assert REWRITE in nothing.not_proven
     prefix = example().bundle(rows=example_rows()[:10], open_prefix=True)
     assert_caught(prefix, "E_ROLLBACK", pin=pin)
     other = replace(pin, origin_line=pin.origin_line.replace(RUN, OTHER_RUN))

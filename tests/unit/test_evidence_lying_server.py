@@ -161,6 +161,9 @@ def test_a_swapped_artifact_is_named() -> None:
     for other in (b"<y/>", b"<x/", b""):
         assert judge_with_artifacts(rows, [("art_r1", [other])]).code == "E_ARTIFACT_DIGEST"
     assert judge_with_artifacts(rows, [("art_r2", [content])]).code == "E_ARTIFACT_DIGEST"
+    for size in (True, "1", 2):  # to Python, one byte and `true` are equal
+        rows = with_event(11, sha256=sha256(b"x").hexdigest(), sizeBytes=size)
+        assert judge_with_artifacts(rows, [("art_r1", [b"x"])]).code == "E_ARTIFACT_DIGEST", size
 
 
 def judge_with_artifacts(rows: list[StoredRow], artifacts: Any) -> Verdict:
@@ -309,6 +312,16 @@ def test_a_fold_that_this_verifier_does_not_know_is_refused() -> None:
     """A new fold is a new name: the message says to use a newer verifier (P12)."""
     verdict = assert_caught(signed_by_the_server(with_event(16, projection="evidence/v2")), "E_FORMAT", 16)
     assert "newer" in verdict.message
+
+
+def test_events_whose_evidence_would_be_nested_too_deeply_make_no_run() -> None:
+    """The fold puts `limits` one level deeper than its event has them: the run is refused, not the file."""
+    limits: dict[str, Any] = {}
+    for _ in range(62):
+        limits = {"a": limits}
+    (at,) = [at for at, item in enumerate(example_rows()) if event_of(item).get("status") == "extracting"]
+    rows = with_event(at + 1, limits=limits)
+    assert_caught(signed_by_the_server(rows), "E_FORMAT", None)
 
 
 def test_a_run_that_does_not_begin_as_a_run_has_no_evidence() -> None:

@@ -14,7 +14,7 @@ from evidence.checkpoint import format_checkpoint, parse_checkpoint
 from evidence.merkle import CompactRange
 from evidence.note import sign_note, split_note
 from evidence.pin import Pin, parse_pin
-from evidence.policy import parse_policy
+from evidence.policy import format_policy, parse_policy
 from evidence.proofs import consistency_proof, range_proof
 from evidence.record import genesis
 from evidence.verdict import CODES, VerificationError
@@ -84,6 +84,11 @@ def reading(pin: Pin | None = None) -> StreamReading:
     return StreamReading(RUN, parse_policy(POLICY), pin)
 
 
+def never(size1: int, size2: int) -> bytes:
+    """For windows that show by themselves that the stream grew."""
+    raise AssertionError(f"asked for {size1} to {size2}")
+
+
 def caught(code: str, seq: int | None, read: Callable[[], object]) -> None:
     """It fails by exactly this code at exactly this event."""
     with pytest.raises(VerificationError) as found:
@@ -100,7 +105,7 @@ def test_a_run_read_in_any_windows_is_the_run(steps: list[int], data: st.DataObj
         size = data.draw(st.integers(max(one.seq, 1), SIZE))
         if one.checkpoint and size < one.checkpoint.size:
             size = one.checkpoint.size
-        events += one.take(one.seq, HONEST.window(one.seq, step, size))
+        events += one.take(one.seq, HONEST.window(one.seq, step, size), HONEST.consistency)
     assert events == [event_of(row) for row in ROWS[: one.seq]]
     assert one.pin() is None or one.pin() == Pin(one.seq, HONEST.leaves[one.seq - 1], one._note)
 
@@ -108,20 +113,19 @@ def test_a_run_read_in_any_windows_is_the_run(steps: list[int], data: st.DataObj
 def test_a_pin_continues_the_reading() -> None:
     """Printer and parser are a pair; the next reading begins where this one ended."""
     one = reading()
-    one.take(0, HONEST.window(0, 5, 9))
+    one.take(0, HONEST.window(0, 5, 9), never)
     assert not one.caught_up
     pin = one.pin()
     assert pin is not None
     assert parse_pin(pin.to_bytes()) == pin
     again = reading(pin)
-    assert [event["seq"] for event in again.take(5, HONEST.window(5))] == list(range(6, SIZE + 1))
+    assert [event["seq"] for event in again.take(5, HONEST.window(5), never)] == list(range(6, SIZE + 1))
     assert again.caught_up
     again.finish()
     from_start = reading(pin)
-    from_start.take(0, HONEST.window(0))
+    from_start.take(0, HONEST.window(0), never)
     behind = reading(pin)
-    behind.take_consistency(HONEST.consistency(9))
-    behind.take(12, HONEST.window(12))
+    behind.take(12, HONEST.window(12), HONEST.consistency)
     assert behind.pin() == again.pin()
 
 
@@ -133,13 +137,14 @@ def other_history() -> Server:
 @pytest.mark.parametrize(
     ("code", "seq", "read"),
     [
-        ("E_FORK", 6, lambda one: one.take(5, shifted())),
-        ("E_FORK", 5, lambda one: one.take(0, replaced_fifth().window(0))),
-        ("E_ROLLBACK", None, lambda one: one.take(5, HONEST.window(5, 500, 8))),
-        ("E_FORK", None, lambda one: one.take(5, other_history().window(5, 500, 9))),
-        ("E_FORK", None, lambda one: one.take_consistency(other_history().consistency(9))),
-        ("E_ROLLBACK", None, lambda one: one.take_consistency(HONEST.consistency(3, 8))),
-        ("E_FORK", None, lambda one: one.take_consistency(HONEST.consistency(8))),
+        ("E_FORK", 6, lambda one: one.take(5, shifted(), never)),
+        ("E_FORK", 5, lambda one: one.take(0, replaced_fifth().window(0), never)),
+        ("E_ROLLBACK", None, lambda one: one.take(5, HONEST.window(5, 500, 8), never)),
+        ("E_FORK", None, lambda one: one.take(5, other_history().window(5, 500, 9), never)),
+        ("E_ROLLBACK", None, lambda one: one.take(12, HONEST.window(7, 1, 8), never)),
+        ("E_FORK", None, lambda one: one.take(12, HONEST.window(12), other_history().consistency)),
+        ("E_FORK", None, lambda one: one.take(12, HONEST.window(12), lambda *_: HONEST.consistency(8))),
+        ("E_FORMAT", None, lambda one: one.take(12, HONEST.window(12), lambda *_: b"")),
     ],
 )
 def test_another_story_than_the_pinned_one_is_named(
@@ -147,11 +152,39 @@ def test_another_story_than_the_pinned_one_is_named(
 ) -> None:
     """Whether the next window, the same one, or a jump ahead: the pin tells; and it stays what it was."""
     one = reading()
-    one.take(0, HONEST.window(0, 5, 9))
+    one.take(0, HONEST.window(0, 5, 9), never)
     pin = one.pin()
     two = reading(pin)
     caught(code, seq, lambda: read(two))
     assert two.pin() == pin
+
+
+def test_what_was_signed_binds_the_server_also_before_it_was_read() -> None:
+    """A larger checkpoint begins with the one that was seen, however far the events were read."""
+    one = reading()
+    one.take(0, HONEST.window(0, 5, 9), never)
+    pin, fork = one.pin(), other_history()
+    for again in (one, reading(pin)):  # in one reading, and in two
+        for window in (fork.window(5), fork.window(5, 1), fork.window(5, 0)):
+            with pytest.raises(VerificationError, match="E_FORK"):
+                again.take(5, window, fork.consistency)
+            assert again.pin() == pin
+        assert again.take(5, HONEST.window(5, 1), HONEST.consistency)
+    from_start = reading(pin)
+    with pytest.raises(VerificationError, match="E_FORK"):
+        from_start.take(0, fork.window(0, 5), fork.consistency)
+
+
+def test_the_tree_below_a_window_is_the_one_that_was_read() -> None:
+    """Its first record may name the right leaf while the tree that is signed holds others below."""
+    one = reading()
+    one.take(0, HONEST.window(0, 9, 9), never)
+    pin, lying = one.pin(), Server(ROWS)
+    lying.leaves[:4] = lying.leaves[4:8]
+    for limit in (500, 1, 0):
+        caught("E_FORK", None, lambda limit=limit: one.take(9, lying.window(9, limit), never))  # type: ignore[misc]  # bound now
+    assert one.pin() == pin
+    assert one.take(9, HONEST.window(9), never)
 
 
 def replaced_fifth() -> Server:
@@ -223,7 +256,7 @@ def test_a_window_that_was_tampered_with_is_named(
     code: str, seq: int | None, data: Callable[[], bytes]
 ) -> None:
     """Each by its own code, at its event."""
-    caught(code, seq, lambda: reading().take(2, data()))
+    caught(code, seq, lambda: reading().take(2, data(), never))
 
 
 def without_payload(seq: int) -> bytes:
@@ -244,20 +277,20 @@ def redacted_server() -> Server:
 def test_redacted_output_is_shown_as_such_and_must_be_on_record() -> None:
     """A placeholder stands in for it; without its redaction the end of the reading says so."""
     one = reading()
-    events = one.take(0, redacted_server().window(0))
+    events = one.take(0, redacted_server().window(0), never)
     assert (events[6]["data"], events[6]["redacted"], events[6]["seq"]) == ("", True, 7)
     one.finish()
     dropped = Server([*ROWS[:6], ROWS[6].redacted(), *ROWS[7:]])
     two = reading()
-    two.take(0, dropped.window(0))
+    two.take(0, dropped.window(0), never)
     caught("E_REDACTION_UNRECORDED", 7, two.finish)
 
 
 def test_a_redaction_of_what_was_read_before_needs_no_excuse() -> None:
     """The payload was there when it was read; and another commitment than the recorded one is named."""
     one = reading()
-    one.take(0, HONEST.window(0))
-    one.take(SIZE, redacted_server().window(SIZE))
+    one.take(0, HONEST.window(0), never)
+    one.take(SIZE, redacted_server().window(SIZE), never)
     one.finish()
     erased = ROWS[6].redacted()
     wrong = numbered(
@@ -265,13 +298,26 @@ def test_a_redaction_of_what_was_read_before_needs_no_excuse() -> None:
         SIZE + 1,
     )
     lying = Server([*ROWS[:6], erased, *ROWS[7:], wrong])
-    caught("E_REDACTION_MISMATCH", 7, lambda: reading().take(0, lying.window(0)))
-    senseless = numbered({"type": "redaction", "targets": [{"seq": 7}]}, SIZE + 1)
-    caught(
-        "E_FORMAT",
-        SIZE + 1,
-        lambda: reading().take(0, Server([*ROWS, senseless]).window(0)),
-    )
+    caught("E_REDACTION_MISMATCH", 7, lambda: reading().take(0, lying.window(0), never))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        {"seq": 7},
+        {"seq": [7], "commitment": "00" * 32},
+        {"seq": "7", "commitment": "00" * 32},
+        {"seq": 7, "commitment": "AB" * 32},
+        {"seq": 7, "commitment": "00 " * 32},
+        {"seq": 7, "commitment": "00"},
+        7,
+    ],
+)
+def test_a_redaction_that_cannot_be_read_is_refused(target: object) -> None:
+    """Its targets have one spelling (P7), and none that is not so breaks the reader."""
+    senseless = numbered({"type": "redaction", "targets": [target]}, SIZE + 1)
+    lying = Server([*ROWS, senseless])
+    caught("E_FORMAT", SIZE + 1, lambda: reading().take(0, lying.window(0), never))
 
 
 @pytest.mark.parametrize(
@@ -297,3 +343,33 @@ def test_a_pin_of_another_run_or_key_is_refused() -> None:
     forged = replace(pin, note=Server(ROWS, key=signer(secret="other")).note())
     caught("E_SIG_UNKNOWN_KEY", None, lambda: reading(forged))
     assert parse_checkpoint(split_note(HONEST.note())[0]).size == SIZE
+
+
+def test_a_retired_key_proves_no_window() -> None:
+    """Who stole it after it was retired signs nothing that is shown; the pin that it signed before holds."""
+    new = signer(secret="new")
+    policy = parse_policy(format_policy(new.verifier_key, retired={LOG_KEY.verifier_key: 40}))
+    one = StreamReading(RUN, policy)
+    caught("E_KEY_RETIRED", None, lambda: one.take(0, HONEST.window(0), never))
+    assert one.pin() is None
+    before = reading()
+    before.take(0, HONEST.window(0, 5, 9), never)
+    continued = StreamReading(RUN, policy, before.pin())
+    caught("E_KEY_RETIRED", None, lambda: continued.take(5, HONEST.window(5), never))
+    assert continued.take(5, Server(ROWS, key=new).window(5), never)
+
+
+@pytest.mark.parametrize(
+    ("code", "fields"),
+    [
+        ("E_STREAM_DIGEST", {"data": "all is well", "dataBase64": "/w=="}),
+        ("E_STREAM_DIGEST", {"data": "ok", "dataBase64": "b2s="}),
+        ("E_FORMAT", {"data": "ok", "dataBase64": ["/w=="]}),
+        ("E_FORMAT", {"data": 7}),
+        ("E_FORMAT", {"data": "x" * 65537}),
+    ],
+)
+def test_output_is_shown_only_as_its_bytes_are(code: str, fields: dict[str, Any]) -> None:
+    """Whoever reads `data` sees what the command wrote, or nothing (P1.3)."""
+    lying = Server(with_event(7, **fields))
+    caught(code, 7, lambda: reading().take(0, lying.window(0), never))
