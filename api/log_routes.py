@@ -9,6 +9,7 @@ from starlette.responses import PlainTextResponse, Response
 from api.services import services_of
 from eventstore.proving import tile_bytes
 from evidence.canonical import FormatError
+from evidence.record import SEQ_DIGITS_MAX
 from evidence.tiles import parse_tile_path
 from runs.refusal import Refusal
 
@@ -24,6 +25,23 @@ async def get_log_checkpoint(request: Request) -> Response:
     if not note:
         raise Refusal("not_found", "The log is empty: its first checkpoint follows the first entry.")
     return PlainTextResponse(note, headers={"cache-control": CHECKPOINT_CACHING})
+
+
+@router.get("/handovers")
+async def get_handovers(request: Request) -> Response:
+    """The sizes of the log at which one signing key handed over to the next, one a line (P6)."""
+    sizes = services_of(request).keys.handover_sizes()
+    return PlainTextResponse("".join(f"{size}\n" for size in sizes))
+
+
+@router.get("/handover/{size}")
+async def get_handover(request: Request, size: str) -> Response:
+    """The checkpoint of such a size: signed by both keys, so that the old one vouches for the new one."""
+    plain = size.isascii() and size.isdigit() and len(size) <= SEQ_DIGITS_MAX
+    note = await services_of(request).keys.handover(int(size)) if plain else None
+    if note is None:
+        raise Refusal("not_found", "No key was handed over at this size. Read /log/handovers.")
+    return PlainTextResponse(note)
 
 
 @router.get("/tile/{path:path}")

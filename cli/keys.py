@@ -1,8 +1,9 @@
 """The server's name and its keys: made once, mode 0600, outside the database (PROOF P4.3, P6).
 
 The folder `keys` of a data folder holds `origin`, `log.pem` (signs checkpoints), `attestation.pem`,
-`retired` (verifier keys of earlier log keys, with the log size until which they count), `high-water`, and
-while a key is handed over `next.pem`.
+`retired` (verifier keys of earlier log keys, with the log size until which they count), `handovers` (for each
+of them the checkpoint of that size, which it signed together with the next one), `high-water`, and while a
+key is handed over `next.pem`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import secrets
 from pathlib import Path
 
 from cli.problems import failure
-from eventstore.durable import fsync_directory, replace_file
+from eventstore.durable import fsync_directory, make_directory, replace_file
 from evidence.note import Ed25519Signer, Signer
 from evidence.record import parse_decimal
 
@@ -70,13 +71,23 @@ class Keyring:
         if self.handing_over is None:
             self.current, self.handing_over = new, self.current
 
-    def finish(self, until_size: int) -> None:
+    def handover(self, until_size: int) -> bytes | None:
+        """The checkpoint of this size that an old key and the next one signed together."""
+        if until_size not in self.retired.values():
+            return None
+        return (self._folder / "handovers" / str(until_size)).read_bytes()
+
+    def finish(self, until_size: int, note: bytes) -> None:
         """The old key counts until this size of the global log; its private half is destroyed.
 
-        Crash window: listed as retired, still `log.pem`. The next start finds `next.pem` and finishes.
+        `note`, the checkpoint of that size signed by both, is kept for good: it is how whoever trusts the
+        old key comes to the new one. Crash window: kept or listed as retired, still `log.pem`. The next
+        start finds `next.pem` and finishes.
         """
         old = self.handing_over
         assert old is not None, "only a handover can be finished"
+        make_directory(self._folder / "handovers")
+        replace_file(self._folder / "handovers" / str(until_size), note)
         self.retired = {**self.retired, old.verifier_key: until_size}
         lines = [f"{key}{_UNTIL}{size}\n" for key, size in self.retired.items()]
         replace_file(self._folder / "retired", "".join(lines).encode())

@@ -143,6 +143,8 @@ class _Reader:
                 self._set_quorum(name)
             case [first, *rest] if first == _DIRECTIVE:
                 self._read_directive(rest)
+            case ["#", "crownest", "attestation" | "until", *_]:
+                raise FormatError(f"a directive is spelled {_DIRECTIVE}, without a space behind the #")
             case [first, *_] if first.startswith("#"):
                 pass
             case _:

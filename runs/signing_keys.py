@@ -51,8 +51,12 @@ class Keys(Protocol):
         """Let the new key sign, and the old one beside it in the global log; once more changes nothing."""
         ...
 
-    def finish(self, until_size: int) -> None:
-        """Retire the old key at this size of the log and destroy its private half."""
+    def handover(self, until_size: int) -> bytes | None:
+        """The checkpoint of this size that an old key and the next one signed together."""
+        ...
+
+    def finish(self, until_size: int, note: bytes) -> None:
+        """Retire the old key at this size of the log, keep what both signed, destroy its private half."""
         ...
 
 
@@ -89,6 +93,11 @@ class SigningKeyService:
 
     def refuse_older_key(self) -> None:
         """Raise `OlderKey` unless the key that signs is the one that the log names last."""
+        if len(self._keys.retired) < len(self._from):
+            raise OlderKey(
+                f"the log names {len(self._from)} changes of key, and only {len(self._keys.retired)} earlier "
+                "keys are listed in keys/retired: restore the newest copy of the folder keys/"
+            )
         named, current = list(self._from), self._keys.current.verifier_key
         if named and named[-1] != current:
             raise OlderKey(
@@ -101,6 +110,14 @@ class SigningKeyService:
         who.require("audit:read")
         shown = [self._shown(self._keys.current.verifier_key)]
         return shown + [self._shown(key) for key in reversed(list(self._keys.retired))]
+
+    def handover_sizes(self) -> list[int]:
+        """The sizes of the log at which one key handed over to the next."""
+        return sorted(self._keys.retired.values())
+
+    async def handover(self, size: int) -> bytes | None:
+        """The checkpoint of such a size, signed by both keys; None for every other one."""
+        return await asyncio.to_thread(self._keys.handover, size)
 
     async def rotate(self, who: Principal) -> dict[str, Any]:
         """Put a new key in force; answers it as `listed` shows it."""
@@ -135,7 +152,8 @@ class SigningKeyService:
     async def _hand_over(self, new: Ed25519Signer) -> None:
         self._keys.hand_over(new)
         await self._sequencer.publish(again=True)
-        await asyncio.to_thread(self._keys.finish, self._sequencer.published.size)
+        published = self._sequencer.published
+        await asyncio.to_thread(self._keys.finish, published.size, published.note)
 
     def _shown(self, verifier_key: str) -> dict[str, Any]:
         until = self._keys.retired.get(verifier_key)

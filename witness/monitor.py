@@ -113,7 +113,7 @@ class Monitor:
         report = Report()
         before = self._following.tree.size
         try:
-            opened = self._newest()
+            opened = self._newest(report)
             report.cosigned = sorted(opened.cosigned)
             report.quorum_met = self._policy.is_quorum(opened.cosigned)
             if not report.quorum_met:
@@ -133,10 +133,22 @@ class Monitor:
             self._following.keep_rounds()
         return report
 
-    def _newest(self) -> LogCheckpoint:
-        """Fetch and verify the newest checkpoint and all entries that it adds. Raises `Contradiction`."""
+    def _newest(self, report: Report) -> LogCheckpoint:
+        """Fetch and verify the newest checkpoint and all entries that it adds. Raises `Contradiction`.
+
+        Where an unknown key signed it, the checkpoint at which a known one handed over is the newest that
+        can be followed; the entries below it name the new key (P6).
+        """
         note = self._log.checkpoint()
-        opened = self._opened(note)
+        try:
+            opened = self._opened(note)
+        except Unreadable as error:
+            note = self._handover(error)
+            opened = self._opened(note)
+            report.unreadable.append(
+                f"{error} The log was followed up to {opened.checkpoint.size} entries, where a key of your "
+                "policy handed over."
+            )
         new, known = opened.checkpoint, self._following.checkpoint
         if known is None:
             self._extend(note, new, Checkpoint(new.origin_line, 0, b""))
@@ -155,6 +167,17 @@ class Monitor:
         if self._mirror is not None:
             self._mirror.publish(note)
         return opened
+
+    def _handover(self, error: Unreadable) -> bytes:
+        """The newest handover that a key of the policy signed. Raises `error` where there is none."""
+        for note in self._log.handovers():
+            try:
+                size = self._opened(note).checkpoint.size
+            except Unreadable:
+                continue
+            if size >= self._following.tree.size:
+                return note
+        raise error
 
     def _opened(self, note: bytes) -> LogCheckpoint:
         try:

@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from evidence.canonical import FormatError
 from evidence.note import NOTE_BYTES_MAX
+from evidence.policy import KEYS_MAX
 from evidence.tiles import ENTRY_BYTES_MAX, TILE_WIDTH, Tile, bundles, unpack_entries
 from witness.fetching import Unreadable, Web
 
@@ -30,6 +31,19 @@ class TileLog:
                 "begun, or of a copy of a log?"
             )
         return answer.body
+
+    def handovers(self) -> Iterator[bytes]:
+        """The checkpoints at which one signing key handed over to the next, newest first (P6).
+
+        Of a copy of a log, which has none, nothing. Raises `Unreadable`.
+        """
+        answer = self._web.get(f"{self.url}/handovers", NOTE_BYTES_MAX)
+        words = answer.body.decode("ascii", "replace").split() if answer.status == HTTPStatus.OK else []
+        for size in reversed(words[:KEYS_MAX]):
+            if size.isdecimal():
+                note = self._web.get(f"{self.url}/handover/{size}", NOTE_BYTES_MAX)
+                if note.status == HTTPStatus.OK:
+                    yield note.body
 
     def bundles(self, start: int, size: int) -> Iterator[tuple[int, list[bytes]]]:
         """The entries [start, size) of a log of `size`, bundle by bundle, each with its first index.

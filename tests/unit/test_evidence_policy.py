@@ -102,6 +102,7 @@ WITH_WITNESS = f"log {LOG}\nwitness a {W1}\nwitness b {W2}\n"
         ),
         (f"log {LOG}\nwitness w {ATTEST}\nquorum none\n", "type 04"),
         (f"log {LOG}x\nquorum none\n", "base64"),
+        (f"log {LOG}\n# crownest until 00000000 5\nquorum none\n", "without a space"),
         (f"log {LOG}\r\nquorum none\n", "control character"),
         (f"log {LOG}\nwitness none {W1}\nquorum none\n", "taken"),
         (f"{WITH_WITNESS}witness a {W3}\nquorum a\n", "taken"),
