@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from cli.lazy import LazyGroup
 from cli.main import root
 
 WIDTH_CHARS = 96
@@ -57,7 +56,7 @@ def pages(group: click.Group, ctx: click.Context) -> Iterator[tuple[str, str]]:
         command = group.get_command(ctx, name)
         assert command is not None, f"{name} is listed and must load"
         child = click.Context(command, info_name=name, parent=ctx, terminal_width=WIDTH_CHARS)
-        if isinstance(command, LazyGroup):
+        if isinstance(command, click.Group):
             yield from pages(command, child)
         else:
             yield child.command_path, child.get_help()

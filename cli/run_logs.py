@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -72,7 +73,9 @@ def logs(
                 write_verified(client, writer, run_id, after_seq=after_seq, policy_file=policy, pin_file=pin)
     except KeyboardInterrupt:
         writer.finish()
-        return _stopped(run_id, max(after_seq, writer.last_seq)).tell(as_json=as_json)
+        given = {"--verify --policy": policy, "--pin": pin}
+        options = "".join(f" {name} {shlex.quote(str(path))}" for name, path in given.items() if path)
+        return _stopped(run_id, max(after_seq, writer.last_seq), options).tell(as_json=as_json)
     except CliError:
         writer.finish()
         raise
@@ -82,9 +85,9 @@ def logs(
     return 0
 
 
-def _stopped(run_id: str, last_seq: int) -> Interruption:
+def _stopped(run_id: str, last_seq: int, options: str) -> Interruption:
     return Interruption(
         f"Stopped reading after event {last_seq}. The run is not affected.",
-        {"follow": f"crownest workspace-runs logs {run_id} --after-seq {last_seq}"},
+        {"follow": f"crownest workspace-runs logs {run_id} --after-seq {last_seq}{options}"},
         {"workspaceRunId": run_id, "lastSeq": last_seq},
     )
