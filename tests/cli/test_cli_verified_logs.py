@@ -1,7 +1,9 @@
 """`logs --verify`: only what is proved is shown, and the next reading continues this one."""
 
 import json
+import signal
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -183,3 +185,27 @@ def test_it_wants_a_policy(reader: Shell, running: Running, tmp_path: Path) -> N
     damaged = logs(reader, tmp_path, run_id)
     assert damaged.status == 1
     assert "is no pin" in damaged.err
+
+
+def test_ctrl_c_names_the_command_that_goes_on_with_proof(
+    reader: Shell, running: Running, tmp_path: Path
+) -> None:
+    """What is suggested is as strict as what was stopped."""
+    run_id = running.create("echo begun; sleep 30")
+    running.upload(run_id, archive({"a": b""}))
+    running.http.post(f"/v1/workspace-runs/{run_id}/start")
+    policy = str(tmp_path / "trust.policy")
+    process = reader.popen(
+        ["workspace-runs", "logs", run_id, "--verify", "--policy", policy],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"begun\n"
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read().decode()
+    running.http.post(f"/v1/workspace-runs/{run_id}/cancel")
+    assert f"--verify --policy {policy}" in said
+    running.finished(run_id)
