@@ -38,7 +38,7 @@ from eventstore.sealing import Sealed, StreamHead, new_head, seal
 from eventstore.views import ViewRow
 from evidence.checkpoint import format_checkpoint
 from evidence.logentry import KeyChange
-from evidence.note import Signer, Verifier, is_signed_by, sign_note
+from evidence.note import Signer, Verifier, is_signed_by, sign_note, split_note
 from evidence.record import SALT_BYTES
 
 
@@ -184,6 +184,21 @@ class Appender:
         """Add the stream as it stands to the global log: one that grew outside the rules of `append`."""
         head = tx.head(stream)
         assert head is not None, "only known streams are asked for"
+        self._log(tx, head, self.clock_ms())
+
+    def log_unlogged(self, tx: Transaction, stream: str) -> None:
+        """Add a stream from before there was a log as if there had been one: as it began, and its end.
+
+        A run that goes on gets its second entry with its seal, like any other.
+        """
+        head, first = tx.head(stream), tx.checkpoint(stream, 1)
+        assert head is not None, "only known streams are asked for"
+        if first is not None and head.size > 1:
+            text, now_ms = split_note(first)[0], self.clock_ms()
+            tx.add_log_entry(LogEntry(stream, 1, now_ms, text.encode()))
+            is_run = stream.startswith("wsr_")
+            if is_run and tx.events_at(stream, [head.size])[head.size].type not in INTERNAL_TYPES:
+                return
         self._log(tx, head, self.clock_ms())
 
     def _found(self, stream: str) -> StreamHead:

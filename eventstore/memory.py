@@ -202,7 +202,9 @@ class MemoryLog:
         self._state = _State()
         self._wakeups = Wakeups(self._limits.heads_cached_max)
         self._counts = dict.fromkeys(("appends", "events", "commits", "rollbacks", "refused", "replayed"), 0)
-        self.global_log = MemoryGlobalLog(self._state.log, self._wakeups, self._log_streams, self._sizes)
+        grown = partial(self._log_streams, Appender.log_checkpoint)
+        unlogged = partial(self._log_streams, Appender.log_unlogged)
+        self.global_log = MemoryGlobalLog(self._state.log, self._wakeups, grown, unlogged, self._sizes)
         self._closed = False
 
     def __repr__(self) -> str:
@@ -333,14 +335,14 @@ class MemoryLog:
             self.global_log.grown(done.log_size)
         return done
 
-    def _log_streams(self, streams: Iterable[str]) -> int:
-        """Add an entry of the global log for each of these streams."""
+    def _log_streams(self, log: Callable[[Appender, _Transaction, str], None], streams: Iterable[str]) -> int:
+        """Have entries of the global log added for these streams; answers for how many."""
+        named = list(streams)
 
         def perform(tx: _Transaction) -> int:
-            before = tx.log_size()
-            for stream in streams:
-                self._appender.log_checkpoint(tx, stream)
-            return tx.log_size() - before
+            for stream in named:
+                log(self._appender, tx, stream)
+            return len(named)
 
         return self._atomically(perform)
 

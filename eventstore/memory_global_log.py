@@ -38,18 +38,20 @@ class LogState:
 class MemoryGlobalLog:
     """`eventstore.global_log.GlobalLog` in memory.
 
-    `log_streams` adds an entry for each of these streams; `sizes` answers every stream's size.
+    `log_grown` and `log_unlogged` add entries for these streams and answer for how many; `sizes` answers
+    every stream's size.
     """
 
     def __init__(
         self,
         state: LogState,
         wakeups: Wakeups,
-        log_streams: Callable[[Iterable[str]], int],
+        log_grown: Callable[[Iterable[str]], int],
+        log_unlogged: Callable[[Iterable[str]], int],
         sizes: Callable[[], dict[str, int]],
     ) -> None:
         self._state, self._wakeups = state, wakeups
-        self._log_streams, self._sizes = log_streams, sizes
+        self._log_grown, self._log_unlogged, self._sizes = log_grown, log_unlogged, sizes
 
     def grown(self, size: int) -> None:
         """Tell whoever waits that the log holds so many entries."""
@@ -81,19 +83,20 @@ class MemoryGlobalLog:
     async def log_organizations(self, quiet_since_ms: int) -> int:
         """Add entries for organisations that grew and have none newer than `quiet_since_ms` (P5.1)."""
         last = {entry.stream: entry for entry in self._state.entries}
-        return self._log(
+        grown = [
             stream
             for stream, size in self._sizes().items()
             if stream.startswith("org_")
             and (entry := last.get(stream))
             and entry.size < size
             and entry.created_at_ms <= quiet_since_ms
-        )
+        ]
+        return self._told(self._log_grown(grown))
 
     async def log_unlogged(self) -> int:
         """Add entries for streams that have none; answers how many."""
         logged = {entry.stream for entry in self._state.entries}
-        return self._log(stream for stream in self._sizes() if stream not in logged)
+        return self._told(self._log_unlogged([one for one in self._sizes() if one not in logged]))
 
     async def put_head(self, head: LogHead) -> LogHead:
         """Write down what is about to be signed; answers what stands at this size."""
@@ -108,8 +111,7 @@ class MemoryGlobalLog:
         heads = [head for head in self._state.heads.values() if head.note is not None or not published]
         return max(heads, key=lambda head: head.size, default=None)
 
-    def _log(self, streams: Iterable[str]) -> int:
-        added = self._log_streams(list(streams))
+    def _told(self, added: int) -> int:
         if added:
             self.grown(self._state.tree.size)
         return added

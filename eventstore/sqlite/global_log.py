@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from eventstore.appending import Appender
@@ -57,18 +58,18 @@ class SqliteGlobalLog:
 
     async def log_organizations(self, quiet_since_ms: int) -> int:
         """Add entries for organisations that grew and have none newer than `quiet_since_ms` (P5.1)."""
-        return await self._log(
-            partial(
-                SqliteTransaction.grown_organizations,
-                quiet_since_ms=quiet_since_ms,
-                limit=ORGANIZATIONS_LOGGED_MAX,
-            )
+        grown = partial(
+            SqliteTransaction.grown_organizations,
+            quiet_since_ms=quiet_since_ms,
+            limit=ORGANIZATIONS_LOGGED_MAX,
         )
+        return await self._log(grown, self._appender.log_checkpoint)
 
     async def log_unlogged(self) -> int:
         """Add entries for streams that have none, recorded before there was a log; answers how many."""
         added = 0
-        while count := await self._log(partial(SqliteTransaction.unlogged, limit=STREAMS_LOGGED_MAX)):
+        unlogged = partial(SqliteTransaction.unlogged, limit=STREAMS_LOGGED_MAX)
+        while count := await self._log(unlogged, self._appender.log_unlogged):
             added += count
         return added
 
@@ -85,13 +86,13 @@ class SqliteGlobalLog:
         row = await self._readers.row(GLOBAL["last_published" if published else "last_head"], ())
         return LogHead(*row) if row else None
 
-    async def _log(self, choose: partial[list[str]]) -> int:
-        """Add an entry for each stream that `choose` finds inside the transaction."""
+    async def _log(self, choose: partial[list[str]], log: Callable[[SqliteTransaction, str], None]) -> int:
+        """Have entries added for each stream that `choose` finds inside the transaction."""
 
         def perform(tx: SqliteTransaction) -> int:
             streams = choose(tx)
             for stream in streams:
-                self._appender.log_checkpoint(tx, stream)
+                log(tx, stream)
             return len(streams)
 
         added = await self._writer.submit(perform)

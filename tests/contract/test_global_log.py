@@ -326,6 +326,11 @@ async def test_streams_from_before_the_log_get_entries_and_last_leaves(tmp_path:
     async with opened("sqlite", tmp_path) as world:
         await world.create()
         await world.add(600)
+        await world.create(OTHER)
+        await seal(world, OTHER)
+        await world.create("wsr_new")
+        await world.log.append(Append(ORG, 0, [event("organization_created")]))
+        await world.log.append(Append(ORG, 1, [event("user_added")]))
         blocks = await world.log.blocks(RUN)
     database = sqlite3.connect(tmp_path / "log.sqlite")
     database.executescript(
@@ -337,5 +342,10 @@ async def test_streams_from_before_the_log_get_entries_and_last_leaves(tmp_path:
     async with opened("sqlite", tmp_path) as world:
         assert await world.log.blocks(RUN) == blocks
         assert await entries(world) == []
-        assert await world.log.global_log.log_unlogged() == 1
-        assert [entry.checkpoint.size for entry in await entries(world)] == [601]
+        assert await world.log.global_log.log_unlogged() == 4
+        assert await world.log.global_log.log_unlogged() == 0
+        await seal(world)
+        sizes: dict[str, list[int]] = {}
+        for entry in await entries(world):
+            sizes.setdefault(entry.stream, []).append(entry.checkpoint.size)
+        assert sizes == {RUN: [1, 603], OTHER: [1, 3], "wsr_new": [1], ORG: [1, 2]}
