@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -78,9 +79,13 @@ def _read(path: Path) -> Pin | None:
 
 
 def _write(path: Path, pin: Pin) -> None:
-    """Keep it, whole or not at all."""
+    """Keep it, whole and durably, unless another reader of the run has meanwhile seen more of it."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with replacing(path) as out:
+    with contextlib.suppress(CliError):  # rubbish is told of by the next reading, and kept for it
+        known = _read(path)
+        if known is not None and known.seq > pin.seq:
+            return
+    with replacing(path, durable=True) as out:
         out.write(pin.to_bytes())
 
 

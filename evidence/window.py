@@ -49,6 +49,7 @@ class StreamReading:
         self.leaf: bytes | None = None
         self.checkpoint: Checkpoint | None = None
         self.signers: tuple[Verifier, ...] = ()
+        self._created_at = ""
         self._note = b""
         self._absent: dict[int, bytes] = {}
         if pin is not None:
@@ -80,10 +81,11 @@ class StreamReading:
         signed, signers = self._see(proof.note)
         if proof.start != after_seq:
             raise VerificationError("E_RANGE_PROOF", f"It begins after {proof.start}, not {after_seq}.")
-        prev = self.leaf if after_seq == self.seq else None
+        joins = after_seq == self.seq
+        prev, since = (self.leaf, self._created_at) if joins else (None, "")
         records = [self._record(number, entry) for number, entry in enumerate(entries, after_seq + 1)]
         leaves = [leaf_hash(b"".join(entry[:RECORD_LINES])) for entry in entries]
-        self._check_links(records, leaves, prev)
+        self._check_links(records, leaves, prev, since)
         proof.check(leaves, signed)
         events = [
             self._event(record, entry[RECORD_LINES]) for record, entry in zip(records, entries, strict=True)
@@ -91,6 +93,7 @@ class StreamReading:
         self._check_growth(proof, leaves, signed, consistency)
         if leaves:
             self.seq, self.leaf = after_seq + len(leaves), leaves[-1]
+            self._created_at = records[-1].created_at
         self._accept(proof.note, signed, signers)
         return events
 
@@ -165,9 +168,10 @@ class StreamReading:
             raise VerificationError(code, f"Event {record.seq} stands where {expected} should.", expected)
         return record
 
-    def _check_links(self, records: list[Record], leaves: list[bytes], prev: bytes | None) -> None:
+    def _check_links(
+        self, records: list[Record], leaves: list[bytes], prev: bytes | None, created_at: str
+    ) -> None:
         """Each record continues the one before it, the first the leaf that was seen last (P2.4)."""
-        created_at = ""
         for record, leaf in zip(records, leaves, strict=True):
             if prev is not None and record.prev != prev:
                 code = "E_FORK" if record is records[0] else "E_CHAIN_BROKEN"

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from cli.verified_logs import _write
 from evidence.checkpoint import parse_checkpoint
 from evidence.note import split_note
 from evidence.pin import parse_pin
@@ -209,3 +210,16 @@ def test_ctrl_c_names_the_command_that_goes_on_with_proof(
     running.http.post(f"/v1/workspace-runs/{run_id}/cancel")
     assert f"--verify --policy {policy}" in said
     running.finished(run_id)
+
+
+def test_a_slower_reader_does_not_set_the_pin_back(reader: Shell, running: Running, tmp_path: Path) -> None:
+    """Of two readers of one run the one that saw more keeps the pin."""
+    run_id = running.run("echo hello")["id"]
+    assert logs(reader, tmp_path, run_id).status == 0
+    path = pin_file(tmp_path, run_id)
+    seen = path.read_bytes()
+    pin = parse_pin(seen)
+    _write(path, replace(pin, seq=pin.seq - 1, leaf=bytes(32)))
+    assert path.read_bytes() == seen
+    _write(path, replace(pin, seq=pin.seq + 1))
+    assert parse_pin(path.read_bytes()).seq == pin.seq + 1

@@ -266,6 +266,16 @@ def without_payload(seq: int) -> bytes:
     return b"".join(lines)
 
 
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_time_never_goes_back_also_where_windows_join(step: int) -> None:
+    """An event that claims to be earlier than the one before it is named, wherever windows are cut (P2.1)."""
+    rows = [*ROWS[:5], replace(ROWS[5], created_at_ms=ROWS[0].created_at_ms - 1)]
+    server = Server(rows)
+    one = reading()
+    one.take(0, server.window(0, 6 - step), never)
+    caught("E_TIME_ORDER", 6, lambda: one.take(6 - step, server.window(6 - step), never))
+
+
 def redacted_server() -> Server:
     """A run whose event 7 was redacted behind its seal."""
     erased = ROWS[6].redacted()
