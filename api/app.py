@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from api import event_routes, key_routes, log_routes, proof_routes, resource_routes, run_routes
+from api import event_routes, key_routes, log_routes, org_routes, proof_routes, resource_routes, run_routes
 from api.edge import Edge
 from api.errors import envelope, refusal_of
 from api.queries import json_response
@@ -16,13 +16,15 @@ from api.services import Services
 from eventstore.log import LogError
 from runs.refusal import Refusal
 
+ROUTES = (run_routes, event_routes, proof_routes, org_routes, key_routes, log_routes, resource_routes)
+
 
 def create_app(services: Services) -> ASGIApp:
     """The ASGI application over open services; whoever opened them closes them."""
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     app.state.services = services
     app.add_api_route("/healthz", health, methods=["GET"])
-    for routes in (run_routes, event_routes, proof_routes, key_routes, log_routes, resource_routes):
+    for routes in ROUTES:
         app.include_router(routes.router)
     app.add_exception_handler(HTTPException, framework_error)
     app.add_exception_handler(Refusal, refused)

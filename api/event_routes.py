@@ -27,6 +27,11 @@ async def get_events(request: Request, run_id: str) -> Response:
     """The same stored bytes in the framing that was asked for; `afterSeq` is exclusive."""
     services, who = services_of(request), await principal_of(request)
     await services.runs.get(who, run_id)
+    return await events_answer(request, services, run_id)
+
+
+async def events_answer(request: Request, services: Services, run_id: str) -> Response:
+    """The events of a stream that the caller may read; an organisation's has no `terminal` and no end."""
     after = after_seq(request)
     follow = flag(request, "stream")
     accept = request.headers.get("accept", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -12,11 +13,11 @@ from api.attesting import attested
 from api.bundles import write_bundle_file
 from api.files import WholeFile
 from api.queries import SEQ_MAX, after_seq, flag, integer, json_response
-from api.services import principal_of, services_of
+from api.services import Services, principal_of, services_of
 from api.windows import consistency_text, signed_checkpoint, window_text
 from evidence.canonical import encode
 from evidence.verify import verify_bundle
-from runs.refusal import Refusal, not_found
+from runs.refusal import Refusal
 
 router = APIRouter(prefix="/v1")
 WITHHOLDABLE = frozenset({"stdout", "stderr"})
@@ -34,10 +35,7 @@ async def get_checkpoint(request: Request, run_id: str) -> Response:
     """The signed run checkpoint at the present size (P4.3)."""
     services, who = services_of(request), await principal_of(request)
     await services.runs.get(who, run_id)
-    note = await services.store.checkpoint(run_id)
-    if note is None:
-        raise not_found("Workspace run", run_id)
-    return PlainTextResponse(note)
+    return PlainTextResponse((await signed_checkpoint(services, run_id))[1])
 
 
 @router.get("/workspace-runs/{run_id}/proof/events")
@@ -45,9 +43,7 @@ async def get_proof_events(request: Request, run_id: str) -> Response:
     """A window of events, internal ones included, that proves itself against the signed root (P3.4)."""
     services, who = services_of(request), await principal_of(request)
     await services.runs.get(who, run_id)
-    limits = services.limits
-    limit = integer(request, ("limit",), limits.events_page_default, 1, limits.events_page_max)
-    return PlainTextResponse(await window_text(services, run_id, after_seq(request), limit))
+    return await window_answer(request, services, run_id)
 
 
 @router.get("/workspace-runs/{run_id}/proof/consistency")
@@ -55,9 +51,7 @@ async def get_proof_consistency(request: Request, run_id: str) -> Response:
     """That the first `from` events are unchanged among `to`, which is the present size if left out (P3.2)."""
     services, who = services_of(request), await principal_of(request)
     await services.runs.get(who, run_id)
-    size1 = integer(request, ("from",), 0, 1, SEQ_MAX)
-    size2 = integer(request, ("to",), 0, 1, SEQ_MAX) if "to" in request.query_params else None
-    return PlainTextResponse(await consistency_text(services, run_id, size1, size2))
+    return await consistency_answer(request, services, run_id)
 
 
 @router.get("/workspace-runs/{run_id}/proof/bundle")
@@ -71,9 +65,9 @@ async def get_bundle(request: Request, run_id: str) -> Response:
     without = frozenset(filter(None, request.query_params.get("without", "").split(",")))
     if not without <= WITHHOLDABLE:
         raise Refusal("invalid_request", "without may name stdout and stderr.", {"field": "without"})
-    path = await write_bundle_file(services, run_id, without=without, artifacts=artifacts)
-    headers = {"content-disposition": f'attachment; filename="{run_id}.proof.zip"'}
-    return WholeFile(path, media_type="application/zip", headers=headers, remove=True)
+    return bundle_answer(
+        run_id, await write_bundle_file(services, run_id, without=without, artifacts=artifacts)
+    )
 
 
 @router.get("/workspace-runs/{run_id}/attestations")
@@ -101,3 +95,23 @@ async def verify_run(request: Request, run_id: str) -> Response:
     finally:
         path.unlink(missing_ok=True)
     return json_response(encode({"verdict": verdict.to_dict()}))
+
+
+async def window_answer(request: Request, services: Services, stream: str) -> Response:
+    """`afterSeq` and `limit` of a window of a stream that the caller may read."""
+    limits = services.limits
+    limit = integer(request, ("limit",), limits.events_page_default, 1, limits.events_page_max)
+    return PlainTextResponse(await window_text(services, stream, after_seq(request), limit))
+
+
+async def consistency_answer(request: Request, services: Services, stream: str) -> Response:
+    """`from` and `to` of a stream that the caller may read."""
+    size1 = integer(request, ("from",), 0, 1, SEQ_MAX)
+    size2 = integer(request, ("to",), 0, 1, SEQ_MAX) if "to" in request.query_params else None
+    return PlainTextResponse(await consistency_text(services, stream, size1, size2))
+
+
+def bundle_answer(stream: str, path: Path) -> Response:
+    """The bundle of a stream, removed once it is sent."""
+    headers = {"content-disposition": f'attachment; filename="{stream}.proof.zip"'}
+    return WholeFile(path, media_type="application/zip", headers=headers, remove=True)

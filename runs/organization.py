@@ -8,10 +8,12 @@ import secrets
 from dataclasses import dataclass
 
 from eventstore.log import Append, NewEvent, Record
+from eventstore.views import ViewRow
 from evidence.canonical import decode, encode
 from runs.access import OWN_SCOPES, SCOPES, Principal
 from runs.dispatch import Store
 from runs.ids import new_id
+from runs.refusal import not_found
 
 KEY_HASH = "api_key_hash"
 """The record kind that leads from a secret's hash to its key; secrets themselves are never stored."""
@@ -66,6 +68,15 @@ async def first_start(store: Store, *, plan: str) -> FirstStart | None:
     )
     await store.append(Append(made.org_id, 0, events, records=[record]))
     return made
+
+
+async def audited_organization(store: Store, who: Principal, org_id: str) -> ViewRow:
+    """The row of the caller's own organisation; another one's, like an unknown one, is 404."""
+    who.require("audit:read")
+    row = await store.get_view("organizations", org_id) if org_id == who.org_id else None
+    if row is None:
+        raise not_found("Organisation", org_id)
+    return row
 
 
 def new_secret() -> str:

@@ -78,6 +78,13 @@ def victim(running: Running) -> dict[str, Any]:
         ("POST", "/v1/workspace-runs/{run}/verify"),
         ("POST", "/v1/workspace-runs/{run}/start"),
         ("POST", "/v1/workspace-runs/{run}/cancel"),
+        ("GET", "/v1/orgs/{org}"),
+        ("GET", "/v1/orgs/{org}/events"),
+        ("GET", "/v1/orgs/{org}/events?stream=true"),
+        ("GET", "/v1/orgs/{org}/proof/checkpoint"),
+        ("GET", "/v1/orgs/{org}/proof/bundle"),
+        ("GET", "/v1/orgs/{org}/proof/events"),
+        ("GET", "/v1/orgs/{org}/proof/consistency?from=1"),
         ("GET", "/v1/artifacts/{artifact}"),
         ("GET", "/v1/artifacts/{artifact}/download"),
         ("POST", "/v1/artifacts/{artifact}/download-url"),
@@ -92,6 +99,7 @@ def test_what_belongs_to_another_organisation_is_not_found(
 ) -> None:
     """404, as for an id that never was (§11)."""
     ids = {"run": victim["id"], "artifact": victim["artifactIds"][0], "sandbox": victim["sandboxId"]}
+    ids["org"] = victim["orgId"]
     body = {"targets": [7], "reason": "not mine"} if path.endswith("/redactions") else None
     answer = stranger.request(method, path.format(**ids), json=body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
@@ -157,6 +165,8 @@ def test_an_idempotency_key_belongs_to_one_credential(running: Running, stranger
         ("GET", "/v1/workspace-runs/{run}/proof/bundle", "workspace_run:read"),
         ("GET", "/v1/workspace-runs/{run}/attestations", "workspace_run:read"),
         ("POST", "/v1/workspace-runs/{run}/redactions", "workspace_run:redact"),
+        ("GET", "/v1/orgs/{org}/events", "audit:read"),
+        ("GET", "/v1/orgs/{org}/proof/bundle", "audit:read"),
         ("GET", "/v1/signing-keys", "audit:read"),
         ("POST", "/v1/signing-keys/rotate", "signing_key:rotate"),
     ],
@@ -174,7 +184,10 @@ def test_a_key_of_the_same_organisation_without_the_scope_is_refused(
     policy = running.http.get("/v1/proof/policy").text
     body = {"targets": [7], "reason": "no"} if path.endswith("/redactions") else None
     answer = running.http.request(
-        method, path.format(run=victim["id"]), json=body, headers={"authorization": f"Bearer {secret}"}
+        method,
+        path.format(run=victim["id"], org=victim["orgId"]),
+        json=body,
+        headers={"authorization": f"Bearer {secret}"},
     )
     assert (answer.status_code, answer.json()["error"]["details"]) == (403, {"requiredScope": scope})
     assert running.http.get("/v1/proof/policy").text == policy
