@@ -20,6 +20,7 @@ from api.protocol import EnvelopeProtocol
 from cli.serve import listen
 from cli.settings import Settings
 from cli.wiring import Server, open_server
+from eventstore.sequencer import SequencerLimits
 from runs.limits import RunLimits
 
 START_S_MAX = 20.0
@@ -112,6 +113,7 @@ def settings(data_dir: Path, **overrides: Any) -> Settings:
         "provider": "process",
         "api": ApiLimits(heartbeat_s=0.5),
         "runs": RunLimits(storage_retry_s=0.2),
+        "sequencer": SequencerLimits(interval_s=0.02),  # bundles wait for the log: tests need not a second
         "shutdown_s": 1,
     }
     return Settings(**{**fields, **overrides})

@@ -51,6 +51,7 @@ def serving(folder: Path, port: int = 0) -> Iterator[RealServer]:
         "CROWNEST_CONFIG_PATH": str(config),
         "CROWNEST_PROVIDER": "process",
         "CROWNEST_RATE_LIMIT_PER_MINUTE": "0",
+        "CROWNEST_SEQUENCER__INTERVAL_S": "0.02",
     }
     with (folder / "server.err").open("wb") as err:
         process = subprocess.Popen(

@@ -523,11 +523,12 @@ def policies() -> Part:
             f"witness b {w2}\ngroup ab all a b\nwitness c {w3}\ngroup one any c\n"
             "group both 2 ab one\nquorum both\n"
         ),
-        "a comment that is none of ours": f"log {log}\n#crownests attest\n# crownest until\nquorum none\n",
+        "a comment that is none of ours": f"log {log}\n#crownests attest\n# crownest says until\nquorum none\n",
     }
     bad = {
         "empty": "",
         "no log": "quorum none\n",
+        "a directive with a space": f"log {log}\n# crownest until 00000000 5\nquorum none\n",
         "no quorum": f"log {log}\n",
         "two quorums": f"log {log}\nquorum none\nquorum none\n",
         "no line feed at the end": f"log {log}\nquorum none",
