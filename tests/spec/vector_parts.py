@@ -523,7 +523,7 @@ def policies() -> Part:
             f"witness b {w2}\ngroup ab all a b\nwitness c {w3}\ngroup one any c\n"
             "group both 2 ab one\nquorum both\n"
         ),
-        "a comment that is none of ours": f"log {log}\n#crownests attest\n# crownest says until\nquorum none\n",
+        "a comment that is none of ours": f"log {log}\n#crownests a\n# crownest says until\nquorum none\n",
     }
     bad = {
         "empty": "",
