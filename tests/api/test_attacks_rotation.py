@@ -35,14 +35,11 @@ def judge(bundle: bytes, policy: bytes) -> str:
     return verdict.code or verdict.verdict
 
 
-def failing_once(function: Callable[..., Any], error: Exception) -> Callable[..., Any]:
-    """The function, which fails at its first call."""
-    calls = iter([error])
+def failing(error: Exception) -> Callable[..., Any]:
+    """A function that only fails."""
 
-    def called(*args: Any, **options: Any) -> Any:
-        for failure in calls:
-            raise failure
-        return function(*args, **options)
+    def called(*_: Any, **__: Any) -> Any:
+        raise error
 
     return called
 
@@ -57,13 +54,12 @@ def test_a_rotation_that_failed_half_way_loses_no_key(
         key, run_id = running.key, running.run("true")["id"]
         before, old_policy = bundle_of(running, run_id), policy_of(running)
         keyring, sequencer = running.server.keyring, running.server.services.sequencer
-        if step == "publish":
-            monkeypatch.setattr(
-                sequencer, "publish", failing_once(sequencer.publish, StorageUnavailable("the disk is full"))
-            )
-        else:
-            monkeypatch.setattr(keyring, "finish", failing_once(keyring.finish, OSError("the disk is full")))
-        failed = running.http.post("/v1/signing-keys/rotate", headers={"connection": "close"})
+        with monkeypatch.context() as disk:  # every call fails: the sequencer publishes on its own too
+            if step == "publish":
+                disk.setattr(sequencer, "publish", failing(StorageUnavailable("the disk is full")))
+            else:
+                disk.setattr(keyring, "finish", failing(OSError("the disk is full")))
+            failed = running.http.post("/v1/signing-keys/rotate", headers={"connection": "close"})
         assert failed.status_code >= 500
         if not restarts:
             assert running.http.post("/v1/signing-keys/rotate").status_code == 200
