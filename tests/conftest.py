@@ -15,37 +15,35 @@ settings.register_profile("deep", deadline=None, print_blob=True, max_examples=5
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
 
 NEEDS = re.compile(r"needs (\w+): ")
-OUTCOMES = pytest.StashKey[Counter[str]]()
-REASONS = pytest.StashKey[Counter[str]]()
+
+
+class Outcomes:
+    """Counts every outcome once, and a skip by the part that it needed."""
+
+    def __init__(self) -> None:
+        self.outcomes, self.reasons = Counter[str](), Counter[str]()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count one phase of one test."""
+        if report.skipped:
+            self.outcomes["skipped"] += 1
+            reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple | list) else "unknown"
+            named = NEEDS.search(reason)
+            self.reasons[named[1] if named else reason.removeprefix("Skipped: ")] += 1
+        elif report.failed or report.when == "call":
+            self.outcomes[report.outcome] += 1
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        """Print the last line, unless nothing ran."""
+        if not self.outcomes:
+            return
+        why = ", ".join(f"{reason}: {count}" for reason, count in sorted(self.reasons.items()))
+        skipped = f"{self.outcomes['skipped']} skipped" + (f" ({why})" if why else "")
+        print(f"{self.outcomes['passed']} passed, {self.outcomes['failed']} failed, {skipped}")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start counting."""
-    config.stash[OUTCOMES] = Counter()
-    config.stash[REASONS] = Counter()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # noqa: ANN201 # pytest's own type
-    """Count every outcome once, and a skip by the part that it needed."""
-    report: pytest.TestReport = yield
-    outcomes = item.config.stash[OUTCOMES]
-    if report.skipped:
-        outcomes["skipped"] += 1
-        reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else "unknown"
-        named = NEEDS.search(reason)
-        item.config.stash[REASONS][named[1] if named else reason.removeprefix("Skipped: ")] += 1
-    elif report.failed or report.when == "call":
-        outcomes[report.outcome] += 1
-    return report
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Print the last line, unless nothing ran."""
-    outcomes, reasons = config.stash[OUTCOMES], config.stash[REASONS]
-    if not outcomes:
-        return
-    why = ", ".join(f"{reason}: {count}" for reason, count in sorted(reasons.items()))
-    skipped = f"{outcomes['skipped']} skipped" + (f" ({why})" if why else "")
-    print(f"{outcomes['passed']} passed, {outcomes['failed']} failed, {skipped}")
+    """Start counting, where all reports arrive: not in the workers of a parallel run."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Outcomes())
