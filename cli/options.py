@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cli.problems import CliError, failure, from_client_error
+from cli.problems import CliError, failure, from_client_error, usage
 from client.errors import ClientError
 
 if TYPE_CHECKING:
@@ -97,7 +98,17 @@ class WholeNumber(click.ParamType[int]):
 
 RUN_ID = click.argument("run_id", metavar="WORKSPACE-RUN-ID", type=RunId())
 ARCHIVE = click.argument("archive_path", metavar="ARCHIVE.TGZ", type=ArchivePath())
+YES = click.option("--yes", is_flag=True, help="Do not ask.")
 JSON = click.option("--json", "as_json", is_flag=True, help='Print { "data": … }; errors as { "error": … }.')
+
+
+def agreed(question: str, *, yes: bool, as_json: bool) -> bool:
+    """Ask before what cannot be undone. A program is not asked: it says `--yes`, or nothing is done."""
+    if yes:
+        return True
+    if as_json or not sys.stdin.isatty():
+        raise usage("Nobody can be asked here, and this cannot be undone: add --yes.")
+    return click.confirm(question, err=True)
 
 
 def parse_metadata(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:

@@ -9,8 +9,8 @@ import click
 
 from cli import output
 from cli.lazy import ExampleCommand
-from cli.options import JSON, RUN_ID, session
-from cli.problems import EXIT_ERROR, EXIT_OK, usage
+from cli.options import JSON, RUN_ID, YES, agreed, session
+from cli.problems import EXIT_ERROR, EXIT_OK
 from evidence.visible import one_line
 
 TARGETS_MAX = 4000
@@ -49,7 +49,7 @@ class Seqs(click.ParamType[list[int]]):
     required=True,
     help="Why; kept for ever, so do not repeat what is to be erased.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@YES
 @JSON
 def redact(*, run_id: str, targets: list[int], reason: str, yes: bool, as_json: bool) -> int:
     """Erase output of a run for good, and record it.
@@ -61,12 +61,9 @@ def redact(*, run_id: str, targets: list[int], reason: str, yes: bool, as_json: 
 
     `crownest workspace-runs logs WORKSPACE-RUN-ID --json` shows the events with their numbers.
     """
-    if not yes:
-        if as_json:
-            raise usage("With --json nobody is asked: add --yes.")
-        if not click.confirm(f"Erase {len(targets)} event(s) of {run_id} for good?", err=True):
-            output.note("Nothing was erased.")
-            return EXIT_ERROR
+    if not agreed(f"Erase {len(targets)} event(s) of {run_id} for good?", yes=yes, as_json=as_json):
+        output.note("Nothing was erased.")
+        return EXIT_ERROR
     with session(run_id) as client:
         redaction = client.redact(run_id, targets, reason)
     if as_json:

@@ -8,7 +8,8 @@ import click
 
 from cli import output
 from cli.lazy import ExampleCommand
-from cli.options import JSON, session
+from cli.options import JSON, YES, agreed, session
+from cli.problems import EXIT_ERROR, EXIT_OK
 from evidence.visible import one_line
 
 COLUMNS = ("keyId", "status", "from", "until", "verifierKey")
@@ -40,19 +41,21 @@ def list_keys(*, as_json: bool) -> None:
 
 
 @signing_keys.command("rotate", cls=ExampleCommand, examples=("crownest signing-keys rotate --yes",))
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@YES
 @JSON
-def rotate(*, yes: bool, as_json: bool) -> None:
+def rotate(*, yes: bool, as_json: bool) -> int:
     """Put a new key in force; the old one vouches for it and is destroyed.
 
     Afterwards hand out the policy anew: an older one does not know the new key.
     """
-    if not (yes or as_json):
-        click.confirm("Make a new signing key and destroy the present one?", abort=True, err=True)
+    if not agreed("Make a new signing key and destroy the present one?", yes=yes, as_json=as_json):
+        output.note("Nothing was changed.")
+        return EXIT_ERROR
     with session() as client:
         key = client.rotate_signing_key()
     if as_json:
         output.json_data(key)
-        return
+        return EXIT_OK
     output.note(one_line(f"{key['verifierKey']} signs from log size {key['from']} on"))
     output.hint("next: crownest policy > trust.policy, and hand it to your auditors")
+    return EXIT_OK
