@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +70,8 @@ def write(
     A new key also removes an old `credential`, which would win over it. Crash windows: before the
     rename the old file stands; after it the new one does, complete and already mode 0600.
     """
+    from eventstore.durable import replace_file
+
     file = Path(os.path.realpath(path(env)))  # through a symlink, as dotfile managers make them
     content = _load_or_nothing(file)
     if api_url is not None:
@@ -80,7 +81,7 @@ def write(
         content.pop("credential", None)
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _replace(file, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
+        replace_file(file, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
     except OSError as exc:
         raise failure(
             f"Cannot write {file}: {exc.strerror}.",
@@ -88,25 +89,6 @@ def write(
             reason="config_not_writable",
         ) from exc
     return file
-
-
-def _replace(file: Path, data: bytes) -> None:
-    part = file.with_name(f".{file.name}.{secrets.token_hex(6)}")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(file)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _load(file: Path) -> dict[str, Any]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 from evidence.canonical import FormatError
 from evidence.checkpoint import Checkpoint, run_origin
@@ -15,7 +14,8 @@ from evidence.logentry import KeyChange
 from evidence.note import Signer, Verifier
 from evidence.tiles import TILE_WIDTH, pack_entries, parse_tile_path, tile_at
 from tests.evidence_samples import ORIGIN
-from tests.witness_kit import POLL_S, GrowingLog
+from tests.loopback import serving_http
+from tests.witness_kit import GrowingLog
 
 API_KEY = "cn_audit"
 
@@ -109,13 +109,6 @@ def serving_tiles(log: GrowingLog) -> Iterator[TileServer]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        http.daemon_threads = True
-        served.url = f"http://127.0.0.1:{http.server_address[1]}"
-        thread = threading.Thread(target=http.serve_forever, args=(POLL_S,), name="test tiles")
-        thread.start()
-        try:
-            yield served
-        finally:
-            http.shutdown()
-            thread.join()
+    with serving_http(Handler, "test tiles") as url:
+        served.url = url
+        yield served

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 from cryptography import x509
@@ -18,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from rfc3161_client import HashAlgorithm, TimestampRequestBuilder, decode_timestamp_response
 
-from tests.witness_kit import POLL_S
+from tests.loopback import serving_http
 
 OPENSSL_S_MAX = 60
 TST_INFO = "1.2.840.113549.1.9.16.1.4"
@@ -175,13 +174,6 @@ def serving_tsa(answer: Callable[[bytes], bytes]) -> Iterator[TsaServer]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        http.daemon_threads = True
-        served.url = f"http://127.0.0.1:{http.server_address[1]}/tsr"
-        thread = threading.Thread(target=http.serve_forever, args=(POLL_S,), name="test authority")
-        thread.start()
-        try:
-            yield served
-        finally:
-            http.shutdown()
-            thread.join()
+    with serving_http(Handler, "test authority") as url:
+        served.url = f"{url}/tsr"
+        yield served

@@ -9,6 +9,7 @@ import pytest
 
 from tests.cli.cli_runner import Shell
 from tests.cli.recording_server import RecordingServer, with_run_routes
+from tests.serving import Running, serving
 
 
 @pytest.fixture
@@ -35,6 +36,27 @@ def lonely_shell(
 ) -> Shell:
     """Commands without any configuration."""
     return Shell(tmp_path, None, capfdbinary, monkeypatch)
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    """A real server with an empty log."""
+    with serving(tmp_path / "data") as one:
+        yield one
+
+
+@pytest.fixture
+def owner(
+    running: Running,
+    tmp_path: Path,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Shell:
+    """Commands with the real server's first key, in a folder of their own."""
+    monkeypatch.chdir(tmp_path)
+    shell = Shell(tmp_path, running.url, capfdbinary, monkeypatch)
+    shell.env["CROWNEST_API_KEY"] = running.key
+    return shell
 
 
 @pytest.fixture

@@ -6,37 +6,15 @@ import os
 import pty
 import subprocess
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cli.redact import TARGETS_MAX
 from tests.cli.cli_runner import CROWNEST, PROCESS_S_MAX, Shell
-from tests.serving import Running, serving
+from tests.serving import Running
 
 REASON = "printed an address"
-
-
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
-    """A server with an empty log."""
-    with serving(tmp_path / "data") as one:
-        yield one
-
-
-@pytest.fixture
-def owner(
-    running: Running,
-    tmp_path: Path,
-    capfdbinary: pytest.CaptureFixture[bytes],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Shell:
-    """A command line with the server's first key, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    shell = Shell(tmp_path, running.url, capfdbinary, monkeypatch)
-    shell.env["CROWNEST_API_KEY"] = running.key
-    return shell
 
 
 def output_seqs(running: Running, run_id: str) -> list[int]:

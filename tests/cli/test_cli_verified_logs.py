@@ -4,7 +4,6 @@ import json
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -18,28 +17,14 @@ from evidence.pin import parse_pin
 from evidence.proofs import RANGE_HEADER, RangeProof, parse_range_proof
 from tests.cli.cli_runner import Result, Shell
 from tests.cli.sabotage_proxy import Exchange, Sabotage, proxy
-from tests.serving import Running, archive, serving
+from tests.serving import Running, archive
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
-    """A server with an empty log."""
-    with serving(tmp_path / "data") as one:
-        yield one
-
-
-@pytest.fixture
-def reader(
-    running: Running,
-    tmp_path: Path,
-    capfdbinary: pytest.CaptureFixture[bytes],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Shell:
+def reader(owner: Shell, running: Running, tmp_path: Path) -> Shell:
     """An auditor's command line, with a policy of this server beside it."""
-    shell = Shell(tmp_path, running.url, capfdbinary, monkeypatch)
-    shell.env["CROWNEST_API_KEY"] = running.key
     (tmp_path / "trust.policy").write_bytes(running.http.get("/v1/proof/policy").content)
-    return shell
+    return owner
 
 
 def pin_file(tmp_path: Path, run_id: str) -> Path:
