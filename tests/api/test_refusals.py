@@ -226,7 +226,9 @@ def test_evidence_before_the_end_says_when_to_come_back(running: Running) -> Non
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no gzip at all", b"\x1f\x8b\x08\x00garbage", archive({"a": b"a" * 9999})[:60]]
+    "content",
+    [b"", b"no gzip at all", b"\x1f\x8b\x08\x00garbage", archive({"a": b"a" * 9999})[:60]],
+    ids=["empty", "no gzip", "garbage", "cut off"],
 )
 def test_a_bad_archive_ends_the_run_with_the_reason(running: Running, content: bytes) -> None:
     """The log tells why; the run is sealed and provable like any other."""
