@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-VIEWS = ("runs", "evidence", "artifacts", "sandboxes", "organizations", "users", "projects", "api_keys")
+VIEWS = (
+    "runs", "evidence", "artifacts", "sandboxes", "commands", "previews",
+    "organizations", "users", "projects", "api_keys", "secrets", "usage",
+)  # fmt: skip
 """The view tables. A row's `doc` is canonical JSON; the columns beside it exist to select and sort."""
 
 

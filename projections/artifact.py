@@ -17,7 +17,7 @@ from projections.documents import known_document
 
 def merge_collected(
     views: ViewWriter, event: Mapping[str, Any], *, org_id: str, run: Mapping[str, Any] | None
-) -> None:
+) -> ViewRow:
     """Fold `artifact_collected` (CONTRACT §6.6, §6.7) into the Artifact object of §8."""
     artifact_id = event["artifactId"]
     doc: dict[str, Any] = {
@@ -36,10 +36,10 @@ def merge_collected(
     }
     if run:
         doc["workspaceRunId"] = run["id"]
-    _put(views, doc)
+    return _put(views, doc)
 
 
-def merge_removed(views: ViewWriter, event: Mapping[str, Any], org_id: str) -> None:
+def merge_removed(views: ViewWriter, event: Mapping[str, Any], org_id: str) -> ViewRow:
     """Fold `artifact_deleted` or `artifact_expired`: the record stays, the earliest removal stands."""
     doc = {
         "id": event["artifactId"],
@@ -47,19 +47,18 @@ def merge_removed(views: ViewWriter, event: Mapping[str, Any], org_id: str) -> N
         **known_document(views, "artifacts", event["artifactId"]),
     }
     doc["deletedAt"] = min(event["createdAt"], doc.get("deletedAt", event["createdAt"]))
-    _put(views, doc)
+    return _put(views, doc)
 
 
-def _put(views: ViewWriter, doc: Mapping[str, Any]) -> None:
-    views.put(
-        "artifacts",
-        ViewRow(
-            id=doc["id"],
-            org_id=doc["orgId"],
-            project_id=doc.get("projectId", ""),
-            parent=doc.get("sandboxId", ""),
-            status="deleted" if "deletedAt" in doc else "stored",
-            sort_key=doc.get("createdAt", ""),
-            doc=encode(doc),
-        ),
+def _put(views: ViewWriter, doc: Mapping[str, Any]) -> ViewRow:
+    row = ViewRow(
+        id=doc["id"],
+        org_id=doc["orgId"],
+        project_id=doc.get("projectId", ""),
+        parent=doc.get("sandboxId", ""),
+        status="deleted" if "deletedAt" in doc else "stored",
+        sort_key=doc.get("createdAt", ""),
+        doc=encode(doc),
     )
+    views.put("artifacts", row)
+    return row

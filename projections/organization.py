@@ -15,68 +15,73 @@ from projections.sandbox import merge_sandbox
 Event = Mapping[str, Any]
 
 
-def project_organization_event(views: ViewWriter, org_id: str, event: Event) -> None:
-    """Advance the views by one event of an organisation's stream; unknown types change nothing."""
+def project_organization_event(views: ViewWriter, org_id: str, event: Event) -> ViewRow | None:
+    """Advance the views by one event of an organisation's stream; answer the row that it is about.
+
+    Unknown types change nothing.
+    """
     handler = _HANDLERS.get(event["type"])
-    if handler:
-        handler(views, org_id, event)
+    return handler(views, org_id, event) if handler else None
 
 
-def _put(views: ViewWriter, view: str, org_id: str, doc: Event, *, status: str = "active") -> None:
+def _put(views: ViewWriter, view: str, org_id: str, doc: Event, *, status: str = "active") -> ViewRow:
     row_id = doc["id"]
     project_id = row_id if view == "projects" else ""
-    views.put(
-        view,
-        ViewRow(id=row_id, org_id=org_id, project_id=project_id, status=status,
-                sort_key=doc["createdAt"], doc=encode(doc)),
-    )  # fmt: skip
+    row = ViewRow(id=row_id, org_id=org_id, project_id=project_id, status=status,
+                  sort_key=doc["createdAt"], doc=encode(doc))  # fmt: skip
+    views.put(view, row)
+    return row
 
 
-def _organization_created(views: ViewWriter, org_id: str, event: Event) -> None:
+def _organization_created(views: ViewWriter, org_id: str, event: Event) -> ViewRow:
     doc = {"id": org_id, "name": event["name"], "plan": event["plan"], "createdAt": event["createdAt"]}
-    _put(views, "organizations", org_id, doc)
+    return _put(views, "organizations", org_id, doc)
 
 
-def _organization_updated(views: ViewWriter, org_id: str, event: Event) -> None:
+def _organization_updated(views: ViewWriter, org_id: str, event: Event) -> ViewRow:
     changed = {key: event[key] for key in ("name", "plan") if key in event}
-    _put(views, "organizations", org_id, {**known_document(views, "organizations", org_id), **changed})
+    return _put(views, "organizations", org_id, {**known_document(views, "organizations", org_id), **changed})
 
 
-def _user_added(views: ViewWriter, org_id: str, event: Event) -> None:
+def _user_added(views: ViewWriter, org_id: str, event: Event) -> ViewRow:
     known = {"createdAt": event["createdAt"], **known_document(views, "users", event["userId"])}
     facts = {key: event[key] for key in ("name", "role") if key in event}
-    _put(views, "users", org_id, {**known, **facts, "id": event["userId"], "orgId": org_id})
+    return _put(views, "users", org_id, {**known, **facts, "id": event["userId"], "orgId": org_id})
 
 
-def _user_removed(views: ViewWriter, org_id: str, event: Event) -> None:
+def _user_removed(views: ViewWriter, org_id: str, event: Event) -> ViewRow:
     doc = {**known_document(views, "users", event["userId"]), "removedAt": event["createdAt"]}
-    _put(views, "users", org_id, doc, status="removed")
+    return _put(views, "users", org_id, doc, status="removed")
 
 
-def _project_created(views: ViewWriter, org_id: str, event: Event) -> None:
+def _project_created(views: ViewWriter, org_id: str, event: Event) -> ViewRow:
     doc = {"id": event["projectId"], "orgId": org_id, "name": event["name"], "createdAt": event["createdAt"]}
     if event.get("limits"):
         doc["limits"] = event["limits"]
-    _put(views, "projects", org_id, doc)
+    return _put(views, "projects", org_id, doc)
 
 
-def _project_updated(views: ViewWriter, org_id: str, event: Event) -> None:
+def _project_updated(views: ViewWriter, org_id: str, event: Event) -> ViewRow:
     changed = {key: event[key] for key in ("name", "limits") if key in event}
-    _put(views, "projects", org_id, {**known_document(views, "projects", event["projectId"]), **changed})
+    return _put(
+        views, "projects", org_id, {**known_document(views, "projects", event["projectId"]), **changed}
+    )
 
 
-def _api_key_created(views: ViewWriter, org_id: str, event: Event) -> None:
-    _put(views, "api_keys", org_id, {**event["apiKey"], "orgId": org_id, "createdAt": event["createdAt"]})
+def _api_key_created(views: ViewWriter, org_id: str, event: Event) -> ViewRow:
+    return _put(
+        views, "api_keys", org_id, {**event["apiKey"], "orgId": org_id, "createdAt": event["createdAt"]}
+    )
 
 
-def _api_key_revoked(views: ViewWriter, org_id: str, event: Event) -> None:
+def _api_key_revoked(views: ViewWriter, org_id: str, event: Event) -> ViewRow:
     known = known_document(views, "api_keys", event["apiKeyId"])
     doc = {**known, "revokedAt": known.get("revokedAt", event["createdAt"])}
-    _put(views, "api_keys", org_id, doc, status="revoked")
+    return _put(views, "api_keys", org_id, doc, status="revoked")
 
 
-def _sandbox_destroyed(views: ViewWriter, org_id: str, event: Event) -> None:
-    merge_sandbox(
+def _sandbox_destroyed(views: ViewWriter, org_id: str, event: Event) -> ViewRow:
+    return merge_sandbox(
         views,
         {
             "id": event["sandboxId"],
@@ -88,15 +93,15 @@ def _sandbox_destroyed(views: ViewWriter, org_id: str, event: Event) -> None:
     )
 
 
-def _artifact_collected(views: ViewWriter, org_id: str, event: Event) -> None:
-    merge_collected(views, event, org_id=org_id, run=None)
+def _artifact_collected(views: ViewWriter, org_id: str, event: Event) -> ViewRow:
+    return merge_collected(views, event, org_id=org_id, run=None)
 
 
-def _artifact_removed(views: ViewWriter, org_id: str, event: Event) -> None:
-    merge_removed(views, event, org_id)
+def _artifact_removed(views: ViewWriter, org_id: str, event: Event) -> ViewRow:
+    return merge_removed(views, event, org_id)
 
 
-_HANDLERS: Mapping[str, Callable[[ViewWriter, str, Event], None]] = {
+_HANDLERS: Mapping[str, Callable[[ViewWriter, str, Event], ViewRow]] = {
     "organization_created": _organization_created,
     "organization_updated": _organization_updated,
     "user_added": _user_added,

@@ -33,11 +33,13 @@ class Projections:
     def apply(
         self, views: ViewWriter, stream: str, events: Sequence[tuple[NewEvent, StoredEvent]]
     ) -> ViewRow | None:
-        """Fold the events just appended; answer the run's row as it stands now (None for organisations)."""
+        """Fold the events just appended; answer the run's row as it stands now.
+
+        Of an organisation's events it is the row that the last one is about: the key, the sandbox, ….
+        """
         if not stream.startswith("wsr_"):
-            for new, stored in events:
-                project_organization_event(views, stream, _event(new, stored))
-            return None
+            rows = [project_organization_event(views, stream, _event(new, stored)) for new, stored in events]
+            return rows[-1] if rows else None
         events = [pair for pair in events if pair[0].type != "redaction"]
         if not events:  # a redaction changes no view: what was counted stays counted (P7)
             return views.get("runs", stream)

@@ -69,21 +69,20 @@ def _cleanup_facts(event: Mapping[str, Any], *, reused: bool) -> dict[str, Any]:
     }
 
 
-def merge_sandbox(views: ViewWriter, facts: Mapping[str, Any]) -> None:
+def merge_sandbox(views: ViewWriter, facts: Mapping[str, Any]) -> ViewRow:
     """Merge facts into the sandbox's row; the order of calls does not matter."""
     doc = merged(known_document(views, "sandboxes", facts["id"]), facts)
-    views.put(
-        "sandboxes",
-        ViewRow(
-            id=doc["id"],
-            org_id=doc["orgId"],
-            project_id=doc.get("projectId", ""),
-            status=doc.get("status", ""),
-            sort_key=doc.get("createdAt", ""),
-            labels=doc.get("metadata", {}),
-            doc=encode(doc),
-        ),
+    row = ViewRow(
+        id=doc["id"],
+        org_id=doc["orgId"],
+        project_id=doc.get("projectId", ""),
+        status=doc.get("status", ""),
+        sort_key=doc.get("createdAt", ""),
+        labels=doc.get("metadata", {}),
+        doc=encode(doc),
     )
+    views.put("sandboxes", row)
+    return row
 
 
 def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from eventstore.sealing import SEQ_MAX
 from eventstore.sqlite import maintenance, migrations
 from eventstore.sqlite.connection import open_writer, purge
 from eventstore.sqlite.global_log import SqliteGlobalLog
+from eventstore.sqlite.maintenance import refold_if_due
 from eventstore.sqlite.queries import FRAME_NDJSON, FRAME_SSE, LOG, READ_PAGE, VIEW
 from eventstore.sqlite.reader import ReaderPool
 from eventstore.sqlite.transaction import SqliteTransaction, stored_claim, stored_event, stream_head
@@ -86,6 +87,7 @@ class SqliteLog:
         appender = Appender(clock_ms, signer, projector, anchor, random_bytes, limits)
         connection = await asyncio.to_thread(_open_migrated, path, clock_ms())
         try:
+            await asyncio.to_thread(refold_if_due, path, projector)
             readers = await ReaderPool.open(path, limits.readers)
         except BaseException as error:
             connection.close()

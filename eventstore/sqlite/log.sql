@@ -174,3 +174,9 @@ SELECT kind, id, doc, expires_at_ms
  WHERE kind = :kind AND expires_at_ms <= :now_ms
  ORDER BY expires_at_ms, id
  LIMIT :limit;
+
+-- refold_due --
+SELECT 1 FROM records WHERE kind = 'refold' AND id = 'views';
+
+-- refolded --
+DELETE FROM records WHERE kind = 'refold' AND id = 'views';

@@ -71,6 +71,7 @@ def rebuild(path: Path, projector: Projector) -> Rebuilt:
     """
     with _transaction(path) as connection:
         _clear(connection)
+        connection.execute(LOG["refolded"])
         views = SqliteViews(connection)
         streams = [stream for (stream,) in connection.execute(LOG["all_streams"])]
         events = 0
@@ -80,6 +81,18 @@ def rebuild(path: Path, projector: Projector) -> Rebuilt:
                 events += len(page)
     projector.forget()
     return Rebuilt(len(streams), events)
+
+
+def refold_if_due(path: Path, projector: Projector) -> bool:
+    """Rebuild the views when a migration added some for older events; tell whether it was due."""
+    connection = open_reader(path)
+    try:
+        due = connection.execute(LOG["refold_due"]).fetchone() is not None
+    finally:
+        connection.close()
+    if due:
+        rebuild(path, projector)
+    return due
 
 
 def dump_views(path: Path) -> Iterator[tuple[str, str, tuple[object, ...]]]:

@@ -108,3 +108,17 @@ async def test_a_copy_that_has_no_place_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StorageUnavailable, match="cannot be copied"):
         maintenance.copy_to(tmp_path / "log.sqlite", tmp_path / "none" / "copy.sqlite")
     assert not (tmp_path / "none").exists()
+
+
+async def test_views_that_a_migration_added_are_folded_at_the_next_start(tmp_path: Path) -> None:
+    """Killed before, the start after that does it; then it is not due any more."""
+    copy = await filled(tmp_path)
+    before = list(maintenance.dump_views(copy))
+    maintenance.clear_views(copy)
+    database = sqlite3.connect(copy)
+    with database:
+        database.execute("INSERT INTO records (kind, id, doc) VALUES ('refold', 'views', x'')")
+    database.close()
+    assert maintenance.refold_if_due(copy, ObedientProjector())
+    assert not maintenance.refold_if_due(copy, ObedientProjector())
+    assert list(maintenance.dump_views(copy)) == before

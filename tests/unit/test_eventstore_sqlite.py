@@ -313,14 +313,20 @@ def tables(path: Path) -> set[str]:
 def test_migrations_build_the_schema_from_nothing_and_only_once(tmp_path: Path) -> None:
     """Status tells what is pending, then when it was applied; a second run finds nothing to do."""
     path = tmp_path / "log.sqlite"
-    assert [one.applied_at_ms for one in migrations.status(path)] == [None, None, None]
+    assert [one.applied_at_ms for one in migrations.status(path)] == [None] * 4
     assert not path.exists()
-    assert [one.name for one in migrations.migrate(path, 5)] == ["log", "views", "global_log"]
+    assert [one.name for one in migrations.migrate(path, 5)] == [
+        "log",
+        "views",
+        "global_log",
+        "sandbox_views",
+    ]
     assert migrations.migrate(path, 6) == []
     assert [(one.version, one.name, one.applied_at_ms) for one in migrations.status(path)] == [
         (1, "log", 5),
         (2, "views", 5),
         (3, "global_log", 5),
+        (4, "sandbox_views", 5),
     ]
     assert {"streams", "events", *VIEWS, *(f"{view}_labels" for view in VIEWS)} <= tables(path)
 
@@ -333,7 +339,7 @@ def test_a_migration_that_was_interrupted_goes_on_with_the_next_one(tmp_path: Pa
     migrations.apply(writer, path, 5, known[:1])
     writer.close()
     assert "runs" not in tables(path)
-    assert [one.name for one in migrations.migrate(path, 6)] == ["views", "global_log"]
+    assert [one.name for one in migrations.migrate(path, 6)] == ["views", "global_log", "sandbox_views"]
 
 
 def test_a_migration_that_fails_leaves_nothing_of_itself(tmp_path: Path) -> None:
@@ -341,11 +347,11 @@ def test_a_migration_that_fails_leaves_nothing_of_itself(tmp_path: Path) -> None
     path = tmp_path / "log.sqlite"
     migrations.migrate(path, 5)
     known = migrations.known_migrations()
-    bad = migrations.Migration(4, "bad", "CREATE TABLE half (x); INSERT INTO nowhere VALUES (1);")
+    bad = migrations.Migration(5, "bad", "CREATE TABLE half (x); INSERT INTO nowhere VALUES (1);")
     writer = connection.open_writer(path)
-    with pytest.raises(StorageUnavailable, match=r"migration 4 \(bad\)"):
+    with pytest.raises(StorageUnavailable, match=r"migration 5 \(bad\)"):
         migrations.apply(writer, path, 6, [*known, bad])
-    assert migrations.schema_version(writer, path) == 3
+    assert migrations.schema_version(writer, path) == 4
     writer.close()
     assert "half" not in tables(path)
 
@@ -359,7 +365,7 @@ async def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     writer.close()
     before = path.read_bytes()
     for attempt in (migrations.status, lambda path: migrations.migrate(path, 6)):
-        with pytest.raises(NewerSchema, match=r"schema 99.*knows up to 3\. Upgrade"):
+        with pytest.raises(NewerSchema, match=r"schema 99.*knows up to 4\. Upgrade"):
             attempt(path)
     with pytest.raises(NewerSchema):
         async with opened("sqlite", tmp_path):
@@ -390,7 +396,7 @@ async def test_a_damaged_database_is_the_storages_fault(tmp_path: Path) -> None:
     with pytest.raises(StorageUnavailable, match="check path and disk"):
         async with opened("sqlite", tmp_path):
             pass
-    path.write_bytes(healthy[: len(healthy) // 2] + b"\xff" * (len(healthy) // 2))
+    path.write_bytes(healthy[: len(healthy) * 3 // 4] + b"\xff" * (len(healthy) // 4))
     async with opened("sqlite", tmp_path) as world:
         for _ in range(2):
             with pytest.raises(StorageUnavailable, match="check the disk"):
