@@ -8,7 +8,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from api import event_routes, key_routes, log_routes, org_routes, proof_routes, resource_routes, run_routes
+from api import (
+    account_routes,
+    event_routes,
+    key_routes,
+    log_routes,
+    org_routes,
+    proof_routes,
+    resource_routes,
+    run_routes,
+)
 from api.edge import Edge
 from api.errors import envelope, refusal_of
 from api.queries import json_response
@@ -16,7 +25,16 @@ from api.services import Services
 from eventstore.log import LogError
 from runs.refusal import Refusal
 
-ROUTES = (run_routes, event_routes, proof_routes, org_routes, key_routes, log_routes, resource_routes)
+ROUTES = (
+    account_routes,
+    run_routes,
+    event_routes,
+    proof_routes,
+    org_routes,
+    key_routes,
+    log_routes,
+    resource_routes,
+)
 
 
 def create_app(services: Services) -> ASGIApp:

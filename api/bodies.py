@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -14,6 +14,9 @@ from runs.refusal import Refusal
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)]
 SizeBytes = Annotated[int, Field(ge=0, lt=2**53)]
+DurationMs = Annotated[int, Field(ge=1, lt=2**53)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Path = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
 
 class Body(BaseModel):
@@ -64,6 +67,148 @@ class FinalizeBody(Body):
     upload_id: str
     sha256: Sha256
     size_bytes: SizeBytes
+
+
+class CreateSandboxBody(Body):
+    """POST /v1/sandboxes; `{}` makes one of the default template in the default project."""
+
+    template: str | None = None
+    template_version_id: str | None = None
+    project_id: str | None = None
+    ttl_ms: DurationMs | None = None
+    metadata: dict[str, str] = Field(default_factory=dict)
+    restore_from: str | None = None
+
+
+class TtlBody(Body):
+    """POST /v1/sandboxes/{id}/ttl and its older name `/extend`: counted from now."""
+
+    ttl_ms: DurationMs
+
+
+class CollectBody(Body):
+    """One entry of `collect`: a file to keep as an artifact when the command ends."""
+
+    path: Path
+    name: Name | None = None
+
+
+class RunCommandBody(Body):
+    """POST /v1/sandboxes/{id}/commands and its older names `/commands/run` and `/commands/start`."""
+
+    command: Annotated[str, StringConstraints(min_length=1)]
+    cwd: Path | None = None
+    env: dict[str, str] = Field(default_factory=dict)
+    timeout_ms: DurationMs | None = None
+    background: bool = False
+    collect: list[CollectBody] = Field(default_factory=list[CollectBody])
+    collect_on: Literal["always", "success"] = "always"
+
+
+class CancelCommandBody(Body):
+    """POST /v1/commands/{id}/cancel; an empty body means `graceful`."""
+
+    mode: Literal["graceful", "force"] = "graceful"
+
+
+class WriteFileBody(Body):
+    """PUT /v1/sandboxes/{id}/files."""
+
+    path: Path
+    content: str
+    encoding: Literal["utf8", "base64"] = "utf8"
+    create_parents: bool = False
+    overwrite: bool = True
+
+
+class MkdirBody(Body):
+    """POST …/files/mkdir."""
+
+    path: Path
+    parents: bool = False
+
+
+class MoveFileBody(Body):
+    """POST …/files/move."""
+
+    from_path: Path = Field(alias="from")
+    to_path: Path = Field(alias="to")
+    overwrite: bool = False
+
+
+class FileDownloadUrlBody(Body):
+    """POST …/files/download-url."""
+
+    path: Path
+
+
+class CreateArtifactBody(Body):
+    """POST /v1/sandboxes/{id}/artifacts."""
+
+    path: Path
+    name: Name | None = None
+
+
+class CreatePreviewBody(Body):
+    """POST /v1/sandboxes/{id}/previews."""
+
+    port: Annotated[int, Field(ge=1, le=65535)]
+    auth_mode: Literal["authenticated", "token"] = "authenticated"
+
+
+class CreateProjectBody(Body):
+    """POST /v1/projects."""
+
+    name: Name
+
+
+class UpdateProjectBody(Body):
+    """PATCH /v1/projects/{id}: what is left out stays; a limit of null is lifted."""
+
+    name: Name | None = None
+    limits: dict[str, Annotated[int, Field(ge=0, lt=2**53)] | None] | None = None
+
+
+class CreateApiKeyBody(Body):
+    """POST /v1/api-keys; without `projectIds` the key sees every project."""
+
+    name: Name
+    scopes: Annotated[list[str], Field(min_length=1)]
+    project_ids: list[str] | None = None
+
+
+class SecretBody(Body):
+    """PUT /v1/projects/{id}/secrets/{name}."""
+
+    value: Annotated[str, StringConstraints(min_length=1)]
+
+
+class CreateOrganizationBody(Body):
+    """POST /v1/orgs."""
+
+    name: Name
+    plan: Literal["free", "builder", "scale", "enterprise"] | None = None
+
+
+class UpdateOrganizationBody(Body):
+    """PATCH /v1/orgs/{id}: what is left out stays."""
+
+    name: Name | None = None
+    plan: Literal["free", "builder", "scale", "enterprise"] | None = None
+
+
+class UserBody(Body):
+    """POST /v1/orgs/{id}/users."""
+
+    name: Name
+    role: Literal["owner", "admin", "member"]
+
+
+class UpdateUserBody(Body):
+    """PATCH /v1/orgs/{id}/users/{userId}: what is left out stays."""
+
+    name: Name | None = None
+    role: Literal["owner", "admin", "member"] | None = None
 
 
 B = TypeVar("B", bound=Body)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -14,6 +13,7 @@ from api.queries import SEQ_MAX, after_seq, flag, integer, json_response
 from api.services import Services, principal_of, services_of
 from eventstore.framing import shown_payload
 from eventstore.log import Framing
+from runs.access import Principal
 
 router = APIRouter(prefix="/v1/workspace-runs")
 NDJSON = "application/x-ndjson"
@@ -27,20 +27,20 @@ async def get_events(request: Request, run_id: str) -> Response:
     """The same stored bytes in the framing that was asked for; `afterSeq` is exclusive."""
     services, who = services_of(request), await principal_of(request)
     await services.runs.get(who, run_id)
-    return await events_answer(request, services, run_id)
+    return await events_answer(request, services, who, run_id)
 
 
-async def events_answer(request: Request, services: Services, run_id: str) -> Response:
+async def events_answer(request: Request, services: Services, who: Principal, run_id: str) -> Response:
     """The events of a stream that the caller may read; an organisation's has no `terminal` and no end."""
     after = after_seq(request)
     follow = flag(request, "stream")
     accept = request.headers.get("accept", "")
     if NDJSON in accept:
         limit = _limit(request, services) if "limit" in request.query_params else None
-        frames = _ndjson(services, run_id, after, limit, follow=follow)
+        frames = _ndjson(services, who, run_id, after, limit, follow=follow)
         return StreamingResponse(frames, media_type=NDJSON, headers={"cache-control": "no-store"})
     if follow or SSE in accept:
-        return await _sse(request, services, run_id, after)
+        return await _sse(request, services, who, run_id, after)
     return await _json_page(services, run_id, after, _limit(request, services))
 
 
@@ -61,7 +61,7 @@ async def _json_page(services: Services, run_id: str, after: int, limit: int) ->
     return json_response(body + b"}")
 
 
-async def _sse(request: Request, services: Services, run_id: str, after: int) -> Response:
+async def _sse(request: Request, services: Services, who: Principal, run_id: str, after: int) -> Response:
     """Frames until `terminal`. A browser that has it already gets 204, so that it stops (§11)."""
     last_event_id = request.headers.get("last-event-id", "")
     terminal_seq = await terminal_seq_of(services, run_id)
@@ -70,15 +70,15 @@ async def _sse(request: Request, services: Services, run_id: str, after: int) ->
             return Response(status_code=204)
         after = max(after, int(last_event_id))
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    frames = _follow(services, run_id, after, Framing.SSE)
+    frames = _follow(services, who, run_id, after, Framing.SSE)
     return StreamingResponse(frames, media_type=SSE, headers=headers)
 
 
 async def _ndjson(
-    services: Services, run_id: str, after: int, limit: int | None, *, follow: bool
+    services: Services, who: Principal, run_id: str, after: int, limit: int | None, *, follow: bool
 ) -> AsyncIterator[bytes]:
     if follow and limit is None:
-        async for data in _follow(services, run_id, after, Framing.NDJSON):
+        async for data in _follow(services, who, run_id, after, Framing.NDJSON):
             yield data
         return
     while limit is None or limit > 0:
@@ -90,16 +90,18 @@ async def _ndjson(
         limit = None if limit is None else limit - chunk.count
 
 
-async def _follow(services: Services, run_id: str, after: int, framing: Framing) -> AsyncIterator[bytes]:
+async def _follow(
+    services: Services, who: Principal, run_id: str, after: int, framing: Framing
+) -> AsyncIterator[bytes]:
     """From catch-up to live without a gap: always read again after our own seq, a wake-up is a hint.
 
     Ends right behind `terminal` (rule 5); a reader that asked for what lies behind it gets `terminal`
-    once more, since clients take an empty stream for a broken one (§6.4).
+    once more, since clients take an empty stream for a broken one (§6.4). Ends too when the server stops or
+    the key is revoked: whoever connects again is told why.
     """
     store = services.store
-    closing = asyncio.create_task(services.closing.wait())
-    try:
-        while not closing.done():
+    async with services.watch.end_of_access(who) as over:
+        while not over.is_set():
             chunk = await store.read_framed(run_id, after, framing)
             if chunk is not None:
                 yield chunk.data
@@ -109,20 +111,20 @@ async def _follow(services: Services, run_id: str, after: int, framing: Framing)
             elif again := await _terminal_again(services, run_id, after, framing):
                 yield again
                 return
-            if not await _wait(services, run_id, after, closing) and framing is Framing.SSE:
+            if not await _wait(services, run_id, after, over) and framing is Framing.SSE:
                 yield KEEPALIVE
-    finally:
-        closing.cancel()
 
 
-async def _wait(services: Services, run_id: str, after: int, closing: asyncio.Task[Any]) -> bool:
-    """Until there may be more or the server stops; False after a silence that wants a keepalive."""
+async def _wait(services: Services, run_id: str, after: int, over: asyncio.Event) -> bool:
+    """Until there may be more or the stream is over; False after a silence that wants a keepalive."""
     appended = asyncio.create_task(services.store.wait_for_append(run_id, after, services.limits.heartbeat_s))
+    ended = asyncio.create_task(over.wait())
     try:
-        await asyncio.wait((appended, closing), return_when=asyncio.FIRST_COMPLETED)
-        return closing.done() or appended.result()
+        await asyncio.wait((appended, ended), return_when=asyncio.FIRST_COMPLETED)
+        return ended.done() or appended.result()
     finally:
         appended.cancel()
+        ended.cancel()
 
 
 async def _terminal_again(services: Services, run_id: str, after: int, framing: Framing) -> bytes | None:

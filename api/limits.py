@@ -20,6 +20,8 @@ class ApiLimits:
     list_page_max: int = 500
     heartbeat_s: float = 10.0
     """Silence on a stream before a keepalive comment."""
+    revocation_poll_s: float = 2.0
+    """A stream of a revoked key is open no longer than this and one look at the database."""
     proof_bytes_max: int = 4 * 1024 * 1024
     """A window of events with its range proof ends at the first event past this."""
     bundle_bytes_max: int = 4 * 1024 * 1024 * 1024

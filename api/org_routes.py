@@ -27,7 +27,9 @@ async def get_organization(request: Request, org_id: str) -> Response:
 @router.get("/{org_id}/events")
 async def get_organization_events(request: Request, org_id: str) -> Response:
     """Keys, projects, users, sandboxes, signing keys: every change, in the framing that was asked for."""
-    return await events_answer(request, await _audited(request, org_id), org_id)
+    services, who = services_of(request), await principal_of(request)
+    await audited_organization(services.store, who, org_id)
+    return await events_answer(request, services, who, org_id)
 
 
 @router.get("/{org_id}/proof/checkpoint")

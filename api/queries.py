@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.limits import ApiLimits
+from eventstore.log import Answer
 from eventstore.views import ViewQuery
 from runs.decide import STATUSES
 from runs.refusal import Refusal
@@ -22,6 +23,11 @@ FILTERS_MAX = 16
 def json_response(body: bytes, status: int = 200) -> Response:
     """A JSON answer of ready bytes."""
     return Response(body, status, media_type="application/json")
+
+
+def answered(answer: Answer) -> Response:
+    """A stored or fresh answer on the wire."""
+    return json_response(answer.body, answer.status)
 
 
 def integer(request: Request, names: tuple[str, ...], default: int, low: int, high: int) -> int:

@@ -1,4 +1,4 @@
-"""Routes of what runs leave behind: artifacts, sandboxes, projects (CONTRACT §2)."""
+"""Routes of what runs leave behind: artifacts and sandboxes (CONTRACT §2)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from api.queries import json_response, page_response, view_query
 from api.services import principal_of, services_of
 from evidence.canonical import encode
 from runs.refusal import Refusal
-from runs.service import list_page, restrict
 
 router = APIRouter(prefix="/v1")
 
@@ -91,11 +90,3 @@ async def kill_sandbox(request: Request, sandbox_id: str) -> Response:
     """`{sandbox}` with status `destroyed`."""
     row = await services_of(request).resources.kill_sandbox(await principal_of(request), sandbox_id)
     return json_response(b'{"sandbox":' + row.doc + b"}")
-
-
-@router.get("/projects")
-async def list_projects(request: Request) -> Response:
-    """The projects the key sees; needs no scope."""
-    services, who = services_of(request), await principal_of(request)
-    query = restrict(who, view_query(request, who.org_id, services.limits))
-    return page_response(await list_page(services.store, "projects", query))

@@ -9,9 +9,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from api.bodies import CreateRunBody, CreateTransferBody, FinalizeBody, RedactionBody, read_json
-from api.queries import json_response, page_response, view_query
+from api.queries import answered, json_response, page_response, view_query
 from api.services import idempotent_request, principal_of, services_of
-from eventstore.log import Answer
 from evidence.canonical import encode
 from runs.refusal import Refusal
 from runs.requests import RunRequest
@@ -21,11 +20,6 @@ router = APIRouter(prefix="/v1/workspace-runs")
 DEFAULT_TEMPLATE = "python-node"
 SHA256_HEX_DIGITS = 64
 SIZE_DIGITS_MAX = 15
-
-
-def answered(answer: Answer) -> Response:
-    """A stored or fresh answer on the wire."""
-    return json_response(answer.body, answer.status)
 
 
 @router.post("")

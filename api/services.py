@@ -10,13 +10,17 @@ from pathlib import Path
 from starlette.requests import Request
 
 from api.limits import ApiLimits
+from api.people import person_of
+from api.revocation import KeyWatch
 from eventstore.global_log import GlobalLog
 from eventstore.sequencer import Sequencer
 from evidence.note import Signer
 from runs.access import Principal
+from runs.accounts import AccountService
+from runs.credentials import authenticate
 from runs.dispatch import Store
 from runs.idempotency import IdempotentRequest, identify
-from runs.organization import authenticate
+from runs.keys import KeyService, KeyUse
 from runs.redactions import RedactionService
 from runs.refusal import Refusal
 from runs.resources import ResourceService
@@ -36,6 +40,10 @@ class Services:
     uploads: UploadService
     redactions: RedactionService
     resources: ResourceService
+    accounts: AccountService
+    api_keys: KeyService
+    key_use: KeyUse
+    watch: KeyWatch
     blob_path: Callable[[str], Path]
     temporary_dir: Path
     sequencer: Sequencer
@@ -45,6 +53,9 @@ class Services:
     policy: Callable[[], bytes]
     """The policy file as it stands: keys are rotated while the server runs."""
     origin: str
+    plan_default: str
+    dev_headers: bool
+    """Whether the spoofable `x-crownest-*` headers count (loopback only, `api.people`)."""
     limits: ApiLimits
     closing: asyncio.Event
     """Set when the server stops: open streams end."""
@@ -58,12 +69,16 @@ def services_of(request: Request) -> Services:
 
 async def principal_of(request: Request) -> Principal:
     """Who asks, by `Authorization: Bearer …`; 401 `unauthorized` otherwise."""
+    services = services_of(request)
     scheme, _, credential = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and credential.strip():
-        principal = await authenticate(services_of(request).store, credential.strip())
-        if principal is not None:
-            return principal
-        raise Refusal("unauthorized", "This API key is unknown or revoked. Log in with a valid key.")
+        principal = await authenticate(services.store, credential.strip())
+        if principal is None:
+            raise Refusal("unauthorized", "This API key is unknown or revoked. Log in with a valid key.")
+        services.key_use.note(principal.key_id)
+        return principal
+    if services.dev_headers and (person := await person_of(request, services.store)):
+        return person
     raise Refusal("unauthorized", "Send an API key: Authorization: Bearer cn_live_…")
 
 

@@ -20,7 +20,7 @@ from cli.settings import Settings, load_settings
 from cli.wiring import Server, open_server
 from eventstore.log import LogError
 from runner.link import SandboxUnavailable
-from runs.organization import authenticate
+from runs.credentials import authenticate
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 BACKLOG = 2048
@@ -48,6 +48,11 @@ def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
     if settings.provider == "process" and settings.host not in LOOPBACK:
         raise failure(
             "The process provider isolates nothing: it is allowed on loopback only.", LOOPBACK_ADVICE
+        )
+    if settings.dev_headers and settings.host not in LOOPBACK:
+        raise failure(
+            "CROWNEST_DEV_HEADERS lets anybody be anybody: it is allowed on loopback only.",
+            "Unset it, or listen on 127.0.0.1.",
         )
     listener = listen(settings.host, settings.port)
     try:

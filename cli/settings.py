@@ -37,6 +37,8 @@ class Settings(BaseSettings):
     witnesses: Path | None = None
     """A file of `witness <name> <key> <url>`, `group` and `quorum` lines: who is asked to cosign the log."""
     plan_default: Literal["free", "builder", "scale", "enterprise"] = "enterprise"
+    dev_headers: bool = False
+    """Let `x-crownest-org-id`, `-user-id` and `-role` name a person without proof: only on loopback."""
     shutdown_s: int = 3
     """How long open streams may take to end when the server stops."""
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from api.app import create_app
+from api.revocation import KeyWatch
 from api.services import Services
 from cli.execution import Execution, TemplateNames
 from cli.keys import Keyring, load_or_make_keyring
@@ -27,8 +28,10 @@ from eventstore.sqlite.folder import DataFolder
 from eventstore.sqlite.log import SqliteLog
 from projections.projector import Projections
 from runner.local import LocalRunner
+from runs.accounts import AccountService
 from runs.dispatch import Dispatcher
-from runs.organization import FirstStart, first_start
+from runs.keys import KeyService, KeyUse
+from runs.organization import Founded, first_start
 from runs.reap import Reaper
 from runs.redactions import RedactionService
 from runs.resources import ResourceService
@@ -55,7 +58,7 @@ class Server:
     keyring: Keyring
     runner: LocalRunner
     services: Services
-    first: FirstStart | None
+    first: Founded | None
     """What the first start made; None on later ones."""
     recovered: dict[str, int]
 
@@ -93,7 +96,12 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
                 runner=runner,
                 dispatcher=dispatcher,
             )
-            for forever in (reaper.run_forever, proof.sequencer.run_forever):
+            for forever in (
+                reaper.run_forever,
+                proof.sequencer.run_forever,
+                services.key_use.run_forever,
+                services.watch.run_forever,
+            ):
                 background = asyncio.create_task(forever(), name=forever.__qualname__)
                 stack.push_async_callback(_stop, background)
             yield Server(create_app(services), keyring, runner, services, first, recovered)
@@ -163,12 +171,18 @@ def _services(
     temporary_dir = settings.data_dir / "tmp"
     shutil.rmtree(temporary_dir, ignore_errors=True)  # bundles that a crash left half-written
     temporary_dir.mkdir(mode=0o700)
+    closing = asyncio.Event()
+    key_use = KeyUse(store, settings.runs, now_ms)
     return Services(
         store=store,
         runs=runs,
         uploads=UploadService(runs, blobs.writer),
         redactions=RedactionService(runs),
         resources=ResourceService(store, runner.destroy_sandbox),
+        accounts=AccountService(store),
+        api_keys=KeyService(store, key_use),
+        key_use=key_use,
+        watch=KeyWatch(store, closing, settings.api),
         blob_path=blobs.path,
         temporary_dir=temporary_dir,
         sequencer=proof.sequencer,
@@ -177,8 +191,10 @@ def _services(
         attestation_signer=keyring.attestation,
         policy=proof.policy,
         origin=keyring.origin,
+        plan_default=settings.plan_default,
+        dev_headers=settings.dev_headers,
         limits=settings.api,
-        closing=asyncio.Event(),
+        closing=closing,
     )
 
 

@@ -63,9 +63,10 @@ def _project_created(views: ViewWriter, org_id: str, event: Event) -> ViewRow:
 
 def _project_updated(views: ViewWriter, org_id: str, event: Event) -> ViewRow:
     changed = {key: event[key] for key in ("name", "limits") if key in event}
-    return _put(
-        views, "projects", org_id, {**known_document(views, "projects", event["projectId"]), **changed}
-    )
+    doc = {**known_document(views, "projects", event["projectId"]), **changed}
+    if not doc.get("limits"):
+        doc.pop("limits", None)
+    return _put(views, "projects", org_id, doc)
 
 
 def _api_key_created(views: ViewWriter, org_id: str, event: Event) -> ViewRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from runs.refusal import Refusal
@@ -18,27 +19,49 @@ SCOPES = (
 """The contract's 27 scopes."""
 
 OWN_SCOPES = (
-    "api_key:create", "audit:read", "secret:read", "secret:write", "signing_key:rotate",
-    "workspace_run:append", "workspace_run:redact",
+    "api_key:create", "audit:read", "org:create", "org:update", "secret:read", "secret:write",
+    "signing_key:rotate", "user:read", "user:write", "workspace_run:append", "workspace_run:redact",
 )  # fmt: skip
-"""Scopes of our own routes (CONTRACT §2.1). The first key holds every scope."""
+"""Scopes of our own routes (CONTRACT §2.1, decision 0901). The server's first key holds every scope."""
+
+OPERATOR_SCOPES = frozenset({"org:create", "signing_key:rotate"})
+"""What concerns the whole server: keys of organisations that were made later do not get these."""
+
+ALL_SCOPES = frozenset((*SCOPES, *OWN_SCOPES))
+
+_MEMBER_SCOPES = frozenset(
+    scope for scope in SCOPES if scope.partition(":")[0] not in {"api_key", "project", "backup"}
+) | {"secret:read", "user:read"}
+
+ROLE_SCOPES: Mapping[str, frozenset[str]] = {
+    "owner": ALL_SCOPES - OPERATOR_SCOPES,
+    "admin": ALL_SCOPES - OPERATOR_SCOPES - {"org:update", "workspace_run:redact"},
+    "member": _MEMBER_SCOPES,
+}
+"""What a person may do. An owner alone renames the organisation, sets limits and erases output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated API key. `project_ids` None means every project of the organisation."""
+    """An authenticated API key or person. `project_ids` None means every project of the organisation.
+
+    `key_id` is what events name as `actor`: the key's id, or the person's. `user_id` is the person, or who
+    made the key. `role` is None for keys.
+    """
 
     org_id: str
     key_id: str
     scopes: frozenset[str]
     project_ids: frozenset[str] | None = None
+    user_id: str = ""
+    role: str | None = None
 
     def require(self, scope: str) -> None:
         """Refuse with `forbidden` unless the key holds the scope."""
         if scope not in self.scopes:
             raise Refusal(
                 "forbidden",
-                f"This API key lacks the scope {scope}. Use a key that has it, or ask an owner for one.",
+                f"This needs the scope {scope}. Use a key that has it, or ask an owner for one.",
                 {"requiredScope": scope},
             )
 

@@ -39,3 +39,5 @@ class RunLimits:
     """How often overdue runs and sandboxes are looked for."""
     storage_retry_s: float = 5.0
     """Pause before the end of a run is recorded again when the disk was full."""
+    key_use_interval_s: float = 60.0
+    """How often the last use of API keys is written down."""

@@ -1,30 +1,24 @@
-"""What happens outside a run: the organisation's own stream, its first start, its API keys."""
+"""The organisation's own stream: what happens outside of runs is appended here, each request once."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import secrets
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from eventstore.log import Append, NewEvent, Record
+from eventstore.log import Answer, Append, NewEvent, Record
 from eventstore.views import ViewRow
-from evidence.canonical import decode, encode
-from runs.access import OWN_SCOPES, SCOPES, Principal
+from runs.access import ALL_SCOPES, Principal
+from runs.credentials import api_key_fields, hash_record, new_secret
 from runs.dispatch import Store
+from runs.idempotency import IdempotentRequest, InFlight
 from runs.ids import new_id
-from runs.refusal import not_found
-
-KEY_HASH = "api_key_hash"
-"""The record kind that leads from a secret's hash to its key; secrets themselves are never stored."""
-
-KEY_PREFIX = "cn_live_"
-SECRET_BYTES = 32
+from runs.refusal import Refusal, not_found
 
 
 @dataclass(frozen=True, slots=True)
-class FirstStart:
-    """What the first start made: the ids, and the secret that is shown once."""
+class Founded:
+    """What a new organisation begins with: the ids, and the secret that is shown once."""
 
     org_id: str
     project_id: str
@@ -37,73 +31,91 @@ async def append_to_organization(store: Store, org_id: str, event: NewEvent) -> 
     await store.append(Append(org_id, None, [event]))
 
 
-async def first_start(store: Store, *, plan: str) -> FirstStart | None:
+async def first_start(store: Store, *, plan: str) -> Founded | None:
     """Make one organisation, owner, project and key in one append; None when there is one already."""
     if await store.streams("org_", limit=1):
         return None
-    made = FirstStart(new_id("org"), new_id("prj"), new_id("key"), new_secret())
+    return await found(store, name="Local", plan=plan, scopes=ALL_SCOPES, actor="system")
+
+
+async def found(store: Store, *, name: str, plan: str, scopes: frozenset[str], actor: str) -> Founded:
+    """A new organisation with an owner, a project and a key that holds these scopes, in one append."""
+    made = Founded(new_id("org"), new_id("prj"), new_id("key"), new_secret())
     user_id = new_id("usr")
-    api_key = {
-        "id": made.key_id,
-        "name": "first key",
-        "prefix": KEY_PREFIX,
-        "last4": made.secret[-4:],
-        "scopes": sorted((*SCOPES, *OWN_SCOPES)),
-        "createdByUserId": user_id,
-    }
+    api_key = api_key_fields(
+        made.key_id, "first key", made.secret, scopes=scopes, project_ids=None, user_id=user_id
+    )
     events = [
         NewEvent(
             "organization_created",
-            {"actor": "system", "orgId": made.org_id, "name": "Local", "plan": plan, "schema": "events/v1"},
+            {"actor": actor, "orgId": made.org_id, "name": name, "plan": plan, "schema": "events/v1"},
         ),
-        NewEvent("user_added", {"actor": "system", "userId": user_id, "name": "Owner", "role": "owner"}),
+        NewEvent("user_added", {"actor": actor, "userId": user_id, "name": "Owner", "role": "owner"}),
         NewEvent(
             "project_created",
-            {"actor": "system", "projectId": made.project_id, "name": "default", "limits": {}},
+            {"actor": actor, "projectId": made.project_id, "name": "default", "limits": {}},
         ),
-        NewEvent("api_key_created", {"actor": "system", "apiKey": api_key}),
+        NewEvent("api_key_created", {"actor": actor, "apiKey": api_key}),
     ]
-    record = Record(
-        KEY_HASH, secret_hash(made.secret), encode({"apiKeyId": made.key_id, "orgId": made.org_id})
-    )
+    record = hash_record(made.secret, made.key_id, made.org_id)
     await store.append(Append(made.org_id, 0, events, records=[record]))
     return made
 
 
 async def audited_organization(store: Store, who: Principal, org_id: str) -> ViewRow:
-    """The row of the caller's own organisation; another one's, like an unknown one, is 404."""
+    """The row of the caller's own organisation; another one's, like an unknown one, is 404.
+
+    Its stream tells of every project, so a key that is restricted to some may not read it.
+    """
     who.require("audit:read")
+    if who.project_ids is not None:
+        raise Refusal("forbidden", "This key is restricted to some projects; the stream tells of all.")
     row = await store.get_view("organizations", org_id) if org_id == who.org_id else None
     if row is None:
         raise not_found("Organisation", org_id)
     return row
 
 
-def new_secret() -> str:
-    """A fresh API key: 256 random bits behind the published prefix."""
-    return KEY_PREFIX + secrets.token_hex(SECRET_BYTES)
+class OrganizationStream:
+    """Requests that change an organisation: each identical one has one effect and one answer."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._in_flight = InFlight()
+
+    def __repr__(self) -> str:
+        return f"OrganizationStream({self._in_flight!r})"
+
+    @asynccontextmanager
+    async def once(self, idempotent: IdempotentRequest | None) -> AsyncGenerator[Answer | None]:
+        """Hold the request's key while the block runs; gives the answer that it already had, if any."""
+        async with self._in_flight.one_at_a_time(idempotent):
+            if idempotent is None:
+                yield None
+            else:
+                yield await self._store.stored_answer(idempotent.key, idempotent.fingerprint)
+
+    async def append(
+        self,
+        org_id: str,
+        event: NewEvent,
+        *,
+        about: tuple[str, str],
+        render: Callable[[ViewRow | None], Answer],
+        idempotent: IdempotentRequest | None = None,
+        records: Sequence[Record] = (),
+    ) -> Answer:
+        """Append one event and answer with the row that it is `about` (view and id)."""
+        claim = idempotent.claim(render) if idempotent else None
+        done = await self._store.append(Append(org_id, None, [event], claim=claim, records=records))
+        return done.answer or render(await self._store.get_view(*about))
 
 
-def secret_hash(secret: str) -> str:
-    """What is stored of a secret. Plain SHA-256 is right: 256 random bits cannot be guessed."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+def rendered(name: str, status: int = 200) -> Callable[[ViewRow | None], Answer]:
+    """Renders `{name: row}` around the row's stored bytes."""
 
+    def render(row: ViewRow | None) -> Answer:
+        assert row is not None, "the event that was just appended made this row"
+        return Answer(status, b'{"%s":%s}' % (name.encode(), row.doc))
 
-async def authenticate(store: Store, secret: str) -> Principal | None:
-    """The principal of a bearer credential, or None for an unknown or revoked one."""
-    digest = secret_hash(secret)
-    record = await store.get_record(KEY_HASH, digest)
-    if record is None or not hmac.compare_digest(record.id, digest):
-        return None
-    pointer = decode(record.doc)
-    row = await store.get_view("api_keys", pointer["apiKeyId"])
-    if row is None or row.status == "revoked":
-        return None
-    key = decode(row.doc)
-    projects = key.get("projectIds")
-    return Principal(
-        org_id=row.org_id,
-        key_id=row.id,
-        scopes=frozenset(key["scopes"]),
-        project_ids=frozenset(projects) if projects else None,
-    )
+    return render

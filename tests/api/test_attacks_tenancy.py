@@ -10,8 +10,8 @@ import pytest
 from eventstore.log import Append, NewEvent, Record
 from evidence.canonical import encode
 from runs.access import OWN_SCOPES, SCOPES
+from runs.credentials import KEY_HASH, KEY_PREFIX, new_secret, secret_hash
 from runs.ids import new_id
-from runs.organization import KEY_HASH, KEY_PREFIX, new_secret, secret_hash
 from tests.serving import FINISH_S_MAX, Running, archive, archive_headers
 
 

@@ -1,0 +1,243 @@
+"""Organisations, their people and their projects: made, changed and listed, each change an event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from eventstore.log import Answer, NewEvent
+from eventstore.views import ViewQuery, ViewRow
+from evidence.canonical import decode
+from runs.access import ALL_SCOPES, OPERATOR_SCOPES, ROLE_SCOPES, Principal
+from runs.dispatch import Store
+from runs.idempotency import IdempotentRequest
+from runs.ids import is_id, new_id
+from runs.naming import check_name
+from runs.organization import Founded, OrganizationStream, found, rendered
+from runs.refusal import Refusal, not_found
+from runs.service import Page, list_page, restrict
+
+PLANS = ("free", "builder", "scale", "enterprise")
+ORGANIZATIONS_LISTED_MAX = 500
+
+
+class AccountService:
+    """`/v1/orgs`, their users, and `/v1/projects` (CONTRACT §2, §2.1, decision 0901)."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._stream = OrganizationStream(store)
+
+    def __repr__(self) -> str:
+        return f"AccountService({self._stream!r})"
+
+    # ---- organisations
+
+    async def create_organization(self, who: Principal, name: str, plan: str) -> Founded:
+        """A new organisation with its first key; only the server's operator may (`org:create`)."""
+        who.require("org:create")
+        check_name("name", name)
+        _check_plan(plan)
+        return await found(
+            self._store, name=name, plan=plan, scopes=ALL_SCOPES - OPERATOR_SCOPES, actor=who.key_id
+        )
+
+    async def list_organizations(self, who: Principal) -> list[ViewRow]:
+        """The caller's own organisation, or for the operator all of them, oldest first."""
+        if "org:create" not in who.scopes:
+            return [await self._organization(who, who.org_id)]
+        ids = await self._store.streams("org_", limit=ORGANIZATIONS_LISTED_MAX)
+        rows = [await self._organization(who, org_id) for org_id in ids]
+        return sorted(rows, key=lambda row: (row.sort_key, row.id))
+
+    async def organization(self, who: Principal, org_id: str) -> ViewRow:
+        """The caller's own organisation; the operator sees each."""
+        if "org:create" not in who.scopes:
+            who.require("audit:read")
+        return await self._organization(who, org_id)
+
+    async def update_organization(
+        self, who: Principal, org_id: str, name: str | None, plan: str | None
+    ) -> Answer:
+        """Rename (`org:update`), or put on another plan, which is the operator's (`org:create`)."""
+        if name is not None or plan is None:
+            who.require("org:update")
+        if plan is not None:
+            who.require("org:create")
+            _check_plan(plan)
+        row = await self._organization(who, org_id)
+        if name is not None:
+            check_name("name", name)
+        changed = _changes(row, name=name, plan=plan)
+        if not changed:
+            return rendered("organization")(row)
+        event = NewEvent("organization_updated", {"actor": who.key_id, **changed})
+        return await self._stream.append(
+            org_id, event, about=("organizations", org_id), render=rendered("organization")
+        )
+
+    async def _organization(self, who: Principal, org_id: str) -> ViewRow:
+        mine = org_id == who.org_id or "org:create" in who.scopes
+        row = await self._store.get_view("organizations", org_id) if mine and is_id(org_id, "org") else None
+        if row is None:
+            raise not_found("Organisation", org_id)
+        return row
+
+    # ---- people
+
+    async def list_users(self, who: Principal, org_id: str, query: ViewQuery) -> Page:
+        """The people of the caller's organisation, newest first, removed ones too."""
+        who.require("user:read")
+        _require_own(who, org_id)
+        return await list_page(
+            self._store, "users", ViewQuery(org_id, before=query.before, limit=query.limit)
+        )
+
+    async def add_user(
+        self, who: Principal, org_id: str, name: str, role: str, idempotent: IdempotentRequest | None
+    ) -> Answer:
+        """201 `{user}`; nobody gives a role that is above their own."""
+        who.require("user:write")
+        _require_own(who, org_id)
+        async with self._stream.once(idempotent) as answer:
+            if answer:
+                return answer
+            check_name("name", name)
+            _check_role(who, role)
+            user_id = new_id("usr")
+            event = NewEvent(
+                "user_added", {"actor": who.key_id, "userId": user_id, "name": name, "role": role}
+            )
+            render = rendered("user", 201)
+            return await self._stream.append(
+                org_id, event, about=("users", user_id), render=render, idempotent=idempotent
+            )
+
+    async def update_user(
+        self, who: Principal, org_id: str, user_id: str, name: str | None, role: str | None
+    ) -> Answer:
+        """`{user}`; the last owner stays one."""
+        row = await self._user(who, org_id, user_id)
+        if name is not None:
+            check_name("name", name)
+        known = decode(row.doc)
+        if role is not None and role != known["role"]:
+            _check_role(who, role)
+            _check_role(who, known["role"])
+            await self._require_another_owner(org_id, row)
+        changed = _changes(row, name=name, role=role)
+        if not changed:
+            return rendered("user")(row)
+        fields = {"name": known["name"], "role": known["role"], **changed}
+        event = NewEvent("user_updated", {"actor": who.key_id, "userId": user_id, **fields})
+        return await self._stream.append(org_id, event, about=("users", user_id), render=rendered("user"))
+
+    async def remove_user(self, who: Principal, org_id: str, user_id: str) -> Answer:
+        """`{user}` with `removedAt`; keys that the person made stay, for others may depend on them."""
+        row = await self._user(who, org_id, user_id, removed_too=True)
+        if row.status == "removed":
+            return rendered("user")(row)
+        _check_role(who, decode(row.doc)["role"])
+        await self._require_another_owner(org_id, row)
+        event = NewEvent("user_removed", {"actor": who.key_id, "userId": user_id})
+        return await self._stream.append(org_id, event, about=("users", user_id), render=rendered("user"))
+
+    async def _user(self, who: Principal, org_id: str, user_id: str, *, removed_too: bool = False) -> ViewRow:
+        who.require("user:write")
+        _require_own(who, org_id)
+        row = await self._store.get_view("users", user_id) if is_id(user_id, "usr") else None
+        if row is None or row.org_id != org_id or (row.status == "removed" and not removed_too):
+            raise not_found("User", user_id)
+        return row
+
+    async def _require_another_owner(self, org_id: str, row: ViewRow) -> None:
+        if decode(row.doc)["role"] != "owner":
+            return
+        rows = await self._store.list_view("users", ViewQuery(org_id, statuses=["active"], limit=500))
+        if not any(other.id != row.id and decode(other.doc)["role"] == "owner" for other in rows):
+            raise Refusal("conflict", "This is the last owner. Make somebody else an owner first.")
+
+    # ---- projects
+
+    async def list_projects(self, who: Principal, query: ViewQuery) -> Page:
+        """The projects that the caller sees; needs no scope (CONTRACT §1.1)."""
+        return await list_page(self._store, "projects", restrict(who, query))
+
+    async def project(self, who: Principal, project_id: str) -> ViewRow:
+        """One of them; 404 alike for unknown and other tenants'."""
+        row = await self._store.get_view("projects", project_id) if is_id(project_id, "prj") else None
+        if row is None or not who.sees(row.org_id, project_id):
+            raise not_found("Project", project_id)
+        return row
+
+    async def create_project(self, who: Principal, name: str, idempotent: IdempotentRequest | None) -> Answer:
+        """201 `{project}`. A key that is restricted to projects would not see it, and is refused."""
+        who.require("project:create")
+        if who.project_ids is not None:
+            raise Refusal("forbidden", "This key is restricted to some projects and makes no new ones.")
+        async with self._stream.once(idempotent) as answer:
+            if answer:
+                return answer
+            check_name("name", name)
+            project_id = new_id("prj")
+            fields = {"actor": who.key_id, "projectId": project_id, "name": name, "limits": {}}
+            return await self._stream.append(
+                who.org_id,
+                NewEvent("project_created", fields),
+                about=("projects", project_id),
+                render=rendered("project", 201),
+                idempotent=idempotent,
+            )
+
+    async def update_project(
+        self, who: Principal, project_id: str, name: str | None, limits: Mapping[str, int | None] | None
+    ) -> Answer:
+        """`{project}` with another name, or other limits, which an owner sets."""
+        who.require("project:create")
+        row = await self.project(who, project_id)
+        if name is not None:
+            check_name("name", name)
+        if limits is not None and who.role not in {None, "owner"}:
+            raise Refusal("forbidden", "Only an owner sets the limits of a project.")
+        changed = _changes(row, name=name, limits=_merged_limits(row, limits))
+        if not changed:
+            return rendered("project")(row)
+        event = NewEvent("project_updated", {"actor": who.key_id, "projectId": project_id, **changed})
+        return await self._stream.append(
+            row.org_id, event, about=("projects", project_id), render=rendered("project")
+        )
+
+
+def _require_own(who: Principal, org_id: str) -> None:
+    if org_id != who.org_id:
+        raise not_found("Organisation", org_id)
+
+
+def _changes(row: ViewRow, **wanted: object) -> dict[str, Any]:
+    """What of `wanted` is given and not so already."""
+    known = decode(row.doc)
+    return {
+        key: value
+        for key, value in wanted.items()
+        if value is not None and (known.get(key) or None) != (value or None)
+    }
+
+
+def _merged_limits(row: ViewRow, given: Mapping[str, int | None] | None) -> dict[str, int] | None:
+    """The project's limits with the given ones; one of None is lifted, those not named stay."""
+    if given is None:
+        return None
+    merged: dict[str, int | None] = {**decode(row.doc).get("limits", {}), **given}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def _check_plan(plan: str) -> None:
+    if plan not in PLANS:
+        raise Refusal("invalid_request", f"plan must be one of {', '.join(PLANS)}.", {"field": "plan"})
+
+
+def _check_role(who: Principal, role: str) -> None:
+    if role not in ROLE_SCOPES:
+        raise Refusal("invalid_request", f"role must be one of {', '.join(ROLE_SCOPES)}.", {"field": "role"})
+    if role == "owner" and who.role not in {None, "owner"}:
+        raise Refusal("forbidden", "Only an owner makes or changes owners.")
