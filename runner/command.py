@@ -54,6 +54,7 @@ class RunningCommand:
             window_ms=limits.output_window_ms,
         )
         self._tasks: list[asyncio.Task[object]] = []
+        self._running: tuple[HolderTask, asyncio.Task[int]] | None = None
         self._signal: str | None = None
 
     async def run(
@@ -77,6 +78,7 @@ class RunningCommand:
         ended = asyncio.create_task(exit_code(started))
         pump = asyncio.create_task(self._capture.pump())
         canceled = asyncio.create_task(_wait(cancel))
+        self._running = (started, ended)
         self._tasks += [ended, pump, canceled]
         await asyncio.wait(
             (ended, pump, canceled), timeout=timeout_ms / 1000, return_when=asyncio.FIRST_COMPLETED
@@ -85,6 +87,8 @@ class RunningCommand:
         if not by_itself:
             await self._stop(started, ended, pump, force)
         code = self._exit_code(ended) if by_itself else None
+        if self._sandbox.died:  # without its holder something may still run in it
+            await self._sandbox.destroy()
         duration_ms = int((time.monotonic() - began) * 1000)
         self._capture.finish()
         await pump
@@ -99,7 +103,9 @@ class RunningCommand:
         )
 
     async def close(self) -> None:
-        """Leave no task and no descriptor behind; a command that still runs ends with its sandbox."""
+        """Leave no command, no task and no descriptor behind, whatever became of `run`."""
+        if self._running:
+            await self._kill(*self._running)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -125,19 +131,24 @@ class RunningCommand:
             )
         if not ended.done():
             self._signal = "SIGKILL"
+            await self._kill(started, ended)
+        if pump.done():
+            await pump
+
+    async def _kill(self, started: HolderTask, ended: asyncio.Task[int]) -> None:
+        """End the command and all that it started; nothing happens when it has ended."""
+        if not ended.done():
             started.kill()
             await asyncio.wait((ended,), timeout=self._limits.stop_timeout_ms / 1000)
         if not ended.done():  # it hangs in the kernel; the sandbox cannot be used again
             await self._sandbox.destroy()
-        if pump.done():
-            await pump
 
     def _exit_code(self, ended: asyncio.Task[int]) -> int | None:
-        """The code, None when the sandbox was destroyed; when only its holder died, that of SIGKILL."""
+        """The code, None when the sandbox was destroyed; when it died by itself, that of SIGKILL."""
         try:
             return ended.result()
         except SandboxGone:
-            return None if self._sandbox.destroyed else KILLED_EXIT_CODE
+            return KILLED_EXIT_CODE if self._sandbox.died else None
 
 
 async def _wait(cancel: CancelSignal) -> None:

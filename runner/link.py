@@ -1,4 +1,4 @@
-"""The runner's end of the socket to one holder: tasks at once, each with its own answer, and word of its end."""
+"""The runner's end of the socket to one holder: tasks, each with its own answer, and word of its end."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections import deque
+from collections.abc import Callable
 
 from runner import wire
 from runner.wire import Packet
@@ -76,6 +77,9 @@ class HolderLink:
         self._waiters: dict[str, asyncio.Future[Answer | None]] = {}
         self._outgoing: deque[tuple[bytes, list[int]]] = deque()
         self._gone = False
+        self.died = False
+        """True once the holder ended without being hung up on."""
+        self.on_died: Callable[[], None] | None = None
         self._loop.add_reader(control, self._read)
 
     def __repr__(self) -> str:
@@ -101,7 +105,9 @@ class HolderLink:
         name = f"t{self._started}"
         data = wire.pack(Packet(kind, (name, *fields)))
         if len(self._waiters) >= self._tasks_max:
-            raise SandboxUnavailable(f"The sandbox does {self._tasks_max} things already. Wait for one to end.")
+            raise SandboxUnavailable(
+                f"The sandbox does {self._tasks_max} things already. Wait for one to end."
+            )
         if len(self._outgoing) >= WAITING_MAX:
             raise SandboxUnavailable("The sandbox does not keep up with what it is asked. Try again later.")
         self._started += 1
@@ -153,7 +159,10 @@ class HolderLink:
         if received is None:
             self._loop.remove_reader(self._control)
             self._loop.remove_writer(self._control)
+            self.died = True
             self._end()
+            if self.on_died:
+                self.on_died()
             return
         packet, fds = received
         if packet.kind == "ready" and not self._ready.done():

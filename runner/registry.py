@@ -13,7 +13,7 @@ from runner.templates import Template
 from runner.uninterrupted import uninterrupted
 
 OnExpired = Callable[[str], Awaitable[None]]
-"""Told the id of a kept sandbox that was ended because its time was over."""
+"""Told the id of a kept or warm sandbox whose time was over, or that ended by itself."""
 
 
 class SandboxConflict(Exception):
@@ -94,7 +94,8 @@ class Registry:
             sandbox = await self._provider.boot(sandbox_id, interpreters, template.search_path)
         finally:
             self._booting.discard(sandbox_id)
-        self._entries[sandbox_id] = _Entry(sandbox, template)
+        entry = self._entries[sandbox_id] = _Entry(sandbox, template)
+        sandbox.when_it_dies(lambda: self._died(entry))
         if self._closed:
             await self.destroy(sandbox_id)
             raise SandboxUnavailable("The server is being stopped.")
@@ -187,8 +188,12 @@ class Registry:
         await asyncio.gather(*(self.destroy(sandbox_id) for sandbox_id in tuple(self._entries)))
         await asyncio.gather(*self._expiring)
 
+    def _died(self, entry: _Entry) -> None:
+        if not entry.busy:  # else the run notices, and removes it
+            self._expire(entry)
+
     def _expire(self, entry: _Entry) -> None:
-        if entry.usable:
+        if not entry.sandbox.destroyed:
             entry.expired = True  # from here on nobody takes or extends it
             task = asyncio.ensure_future(self._expired(entry.sandbox.id))
             self._expiring.add(task)

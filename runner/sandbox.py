@@ -1,4 +1,4 @@
-"""One live sandbox, whatever provides it: unpack into it, run commands in it, reach its files and ports, end it.
+"""One live sandbox, whatever provides it: archives, commands, files and ports in it, and its end.
 
 The provider starts the holder and says how to remove what is left afterwards; everything between is here.
 """
@@ -118,6 +118,15 @@ class Sandbox:
         """True once somebody asked for its end."""
         return self._end is not None
 
+    @property
+    def died(self) -> bool:
+        """True once it ended before anybody asked for that: its holder was killed, perhaps by a command."""
+        return self._link.died
+
+    def when_it_dies(self, callback: Callable[[], None]) -> None:
+        """Call back when that happens: what it had has to be removed."""
+        self._link.on_died = callback
+
     def open_workspace(self) -> int:
         """A descriptor of the workspace that the caller closes; raises `SandboxGone`."""
         if self.destroyed:
@@ -184,7 +193,9 @@ class Sandbox:
                 return await task.answer()
         except TimeoutError as late:
             task.abandon()
-            what = f"The sandbox did not answer within {timeout_ms} ms. Is everything in it stopped or waiting?"
+            what = (
+                f"The sandbox did not answer within {timeout_ms} ms. Is everything in it stopped or waiting?"
+            )
             raise SandboxUnavailable(what) from late
         except asyncio.CancelledError:
             task.abandon()

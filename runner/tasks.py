@@ -1,8 +1,8 @@
 """The holder's tasks: how a child is started for each, whose processes are its own, and how they end.
 
-A command has a keeper: a child of the holder that is the reaper of whatever the command starts. No daemon gets
-away from it, so what a command leaves behind can be ended while other commands live. A command that kills its
-keeper, which has its own user, comes back to the holder itself.
+A command has a keeper: a child of the holder that is the reaper of whatever the command starts. No daemon
+gets away from it, so what a command leaves behind can be ended while other commands live. A command that
+kills its keeper, which has the same user, comes back to the holder itself.
 """
 
 from __future__ import annotations

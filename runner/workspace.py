@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import posixpath
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from runner.archive_path import show
 from runner.files import DIRECTORY, FILE, PUBLIC_ROOT, FileRefused, FileStat
@@ -170,8 +172,13 @@ class Workspace:
                 # A folder that appears in between is replaced only if it is empty, which loses nothing.
                 os.rename(old.name, new.name, src_dir_fd=old.folder_fd, dst_dir_fd=new.folder_fd)
             else:
-                fds = {"src_dir_fd": old.folder_fd, "dst_dir_fd": new.folder_fd}
-                os.link(old.name, new.name, **fds, follow_symlinks=False)
+                os.link(
+                    old.name,
+                    new.name,
+                    src_dir_fd=old.folder_fd,
+                    dst_dir_fd=new.folder_fd,
+                    follow_symlinks=False,
+                )
                 os.unlink(old.name, dir_fd=old.folder_fd)
             return _facts(new, new.existing())
 
@@ -183,20 +190,21 @@ class Workspace:
         return place
 
     def _place(self, path: str, *, follow: bool = True, create_parents: bool = False) -> _Place:
-        full = os.path.join(self._root, _relative(path))
-        folder, name = os.path.split(full.rstrip("/"))
+        full = posixpath.join(self._root, _relative(path))
+        folder, name = posixpath.split(full.rstrip("/"))
         if follow or name in (".", ".."):
             full = os.path.realpath(full)
         else:
-            full = os.path.join(os.path.realpath(folder), name)
+            full = posixpath.join(os.path.realpath(folder), name)
         if full.rstrip("/") == self._root:
             return _Place(os.open(self._root, _FOLDER_FLAGS), ".", PUBLIC_ROOT)
         self._expect_inside(full, path)
-        folder, name = os.path.split(full)
+        folder, name = posixpath.split(full)
         if create_parents:
-            os.makedirs(folder, exist_ok=True)
+            with contextlib.suppress(FileExistsError):  # a file: opening it as a folder says so
+                Path(folder).mkdir(parents=True, exist_ok=True)
         folder_fd = os.open(folder, _FOLDER_FLAGS)
-        self._expect_inside(os.readlink(f"/proc/self/fd/{folder_fd}"), path)
+        self._expect_inside(str(Path(f"/proc/self/fd/{folder_fd}").readlink()), path)
         return _Place(folder_fd, name, _text(PUBLIC_ROOT + full.removeprefix(self._root)))
 
     def _expect_inside(self, full: str, path: str) -> None:
@@ -211,18 +219,18 @@ class Workspace:
             with contextlib.suppress(OSError, FileRefused):
                 target = os.path.realpath(f"/proc/self/fd/{folder_fd}/{name}")
                 self._expect_inside(target, name)
-                found = os.stat(target)
+                found = Path(target).stat()
         return _facts(place, found) if found else None
 
     @staticmethod
     def _appear(place: _Place, temporary: str, *, overwrite: bool) -> None:
         """Give a finished file its name; where another has it by now, only with `overwrite`."""
-        fds = {"src_dir_fd": place.folder_fd, "dst_dir_fd": place.folder_fd}
+        folder_fd = place.folder_fd
         if overwrite:
-            os.rename(temporary, place.name, **fds)
+            os.rename(temporary, place.name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
         else:
-            os.link(temporary, place.name, **fds)
-            os.unlink(temporary, dir_fd=place.folder_fd)
+            os.link(temporary, place.name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+            os.unlink(temporary, dir_fd=folder_fd)
 
 
 def _relative(path: str) -> str:
@@ -254,7 +262,7 @@ def _facts(place: _Place, found: os.stat_result) -> FileStat:
     folder = stat.S_ISDIR(found.st_mode)
     return FileStat(
         path=place.public_path,
-        name=os.path.basename(place.public_path),
+        name=posixpath.basename(place.public_path),
         size_bytes=0 if folder else found.st_size,
         type=DIRECTORY if folder else FILE,
         modified_at_ms=found.st_mtime_ns // 1_000_000,
@@ -277,7 +285,7 @@ def _copy(source_fd: int, target_fd: int, bytes_max: int) -> int:
 
 
 @contextlib.contextmanager
-def _explained(path: str) -> Iterator[None]:
+def _explained(path: str) -> Generator[None]:
     try:
         yield
     except OSError as error:
@@ -299,6 +307,11 @@ def _listed(workspace: Workspace, fields: tuple[str, ...], content_fd: int) -> t
     return ()
 
 
+def _deleted(workspace: Workspace, fields: tuple[str, ...], _: int) -> tuple[str, ...]:
+    workspace.delete(fields[0])
+    return ()
+
+
 _Operation = Callable[[Workspace, tuple[str, ...], int], tuple[str, ...]]
 _OPERATIONS: Mapping[str, _Operation] = {
     "list": _listed,
@@ -307,7 +320,7 @@ _OPERATIONS: Mapping[str, _Operation] = {
     "write": lambda workspace, fields, fd: workspace.write(
         fields[0], fd, create_parents=_flag(fields[1]), overwrite=_flag(fields[2])
     ).fields(),
-    "delete": lambda workspace, fields, _: workspace.delete(fields[0]) or (),
+    "delete": _deleted,
     "mkdir": lambda workspace, fields, _: workspace.mkdir(fields[0], parents=_flag(fields[1])).fields(),
     "move": lambda workspace, fields, _: workspace.move(
         fields[0], fields[1], overwrite=_flag(fields[2])
