@@ -133,7 +133,7 @@ class BubblewrapProvider:
                     environment={MARKER: token},
                 )
 
-            booted = await boot_holder(self._ground.spawner, launch_with, self._ground.limits.boot_timeout_ms)
+            booted = await boot_holder(self._ground.spawner, launch_with, self._ground.limits)
             # The holder answered, so bubblewrap has written the child's pid before.
             return booted, _child_pid(os.read(status_fd, _STATUS_BYTES_MAX))
 

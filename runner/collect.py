@@ -6,6 +6,7 @@ link must make the server store one of its own files as evidence, and a named pi
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import posixpath
@@ -15,6 +16,8 @@ from contextlib import ExitStack
 
 from runner.archive_path import show
 from runner.job import Report, RequestedArtifact, StoreArtifact, StoredBlob
+from runner.sandbox import Sandbox
+from runner.uninterrupted import uninterrupted
 
 CONTENT_TYPE = "application/octet-stream"
 DEPTH_MAX = 256
@@ -31,6 +34,22 @@ class _Refused(Exception):
         self.what = what
 
 
+async def collect_from(
+    sandbox: Sandbox,
+    requested: RequestedArtifact,
+    store: StoreArtifact,
+    bytes_max: int,
+    new_id: Callable[[str], str],
+) -> Report:
+    """As `collect`, in a thread; the sandbox may be destroyed meanwhile. Raises `SandboxGone`."""
+    workspace_fd = sandbox.open_workspace()
+    try:
+        collecting = asyncio.to_thread(collect, requested, workspace_fd, store, bytes_max, new_id)
+        return await uninterrupted(collecting)  # the thread uses the descriptor to its end
+    finally:
+        os.close(workspace_fd)
+
+
 def collect(
     requested: RequestedArtifact,
     workspace_fd: int,
@@ -40,7 +59,8 @@ def collect(
 ) -> Report:
     """Store one file: `artifact_collected`, or `artifact_error` when it cannot be. Blocking.
 
-    Nothing may run in the workspace meanwhile. An error here never fails the run.
+    Commands may run in the workspace meanwhile and change what is read, but not make us read anything else.
+    An error here never fails the run.
     """
     try:
         blob = _store(requested.path, workspace_fd, store, bytes_max)

@@ -15,15 +15,15 @@ from pathlib import Path
 
 from runner import reports
 from runner.archive_path import ArchiveRefused
-from runner.collect import artifact_error, collect
-from runner.command import Ending, RunningCommand, SandboxDestroyed
+from runner.collect import artifact_error, collect_from
+from runner.command import Ending, RunningCommand
 from runner.extract import Extracted
 from runner.job import CancelSignal, Emit, Job, Report, RequestedArtifact, Result, StoreArtifact
 from runner.limits import RunnerLimits
 from runner.link import SandboxGone, SandboxUnavailable
 from runner.provider import Provider
 from runner.registry import Registry, SandboxConflict
-from runner.sandbox import Sandbox
+from runner.sandbox import Sandbox, extracted
 from runner.templates import Template, Templates
 from runner.uninterrupted import uninterrupted
 
@@ -45,6 +45,10 @@ class _Failed(Exception):
         super().__init__(reason, message)
         self.reason = reason
         self.message = message
+
+
+class SandboxDestroyed(Exception):
+    """Somebody ended the sandbox while the run used it."""
 
 
 class _Canceled(Exception):
@@ -131,8 +135,8 @@ class Execution:
         await self._emit(
             reports.extracting(provider.name, provider.isolation, provider.limits(), template.record())
         )
-        extracted = await self._extract(sandbox)
-        await self._emit(reports.running(self._job.command_id, extracted))
+        unpacked = await self._extract(sandbox)
+        await self._emit(reports.running(self._job.command_id, unpacked))
         self._command_started = True
         ending = await self._run_command(sandbox)
         await self._emit(reports.collecting(ending.fields(), ending.duration_ms, ending.dropped_bytes))
@@ -163,9 +167,8 @@ class Execution:
 
     async def _unpack(self, sandbox: Sandbox, archive_fd: int) -> Extracted:
         limits = self._tools.limits
-        unpacking = asyncio.ensure_future(
-            sandbox.extract(archive_fd, limits.archive(), checked=self._job.reuse)
-        )
+        task = sandbox.unpack(archive_fd, limits.archive(), checked=self._job.reuse)
+        unpacking = asyncio.ensure_future(extracted(task))
         canceled = asyncio.ensure_future(self._cancel.wait())
         try:
             await asyncio.wait(
@@ -175,7 +178,7 @@ class Execution:
             )
             if unpacking.done():
                 return unpacking.result()
-            sandbox.kill()
+            task.kill()
             await asyncio.wait((unpacking,), timeout=limits.stop_timeout_ms / 1000)
             if canceled.done():
                 raise _Canceled
@@ -188,23 +191,29 @@ class Execution:
     async def _run_command(self, sandbox: Sandbox) -> Ending:
         command = RunningCommand(sandbox, self._emit_all, self._tools.limits)
         try:
-            return await command.run(self._job.command, self._job.env, self._job.timeout_ms, self._cancel)
+            ending = await command.run(self._job.command, self._job.env, self._job.timeout_ms, self._cancel)
         finally:
             await command.close()
+        if ending.killed:
+            raise SandboxDestroyed("The sandbox was destroyed while the command ran.")
+        return ending
 
     async def _collect(self, sandbox: Sandbox) -> None:
         limits = self._tools.limits
         for index, requested in enumerate(self._job.artifacts):
             if index < limits.artifacts_max:
-                report = await asyncio.to_thread(self._collect_one, sandbox.workspace_fd, requested)
+                report = await self._collect_one(sandbox, requested)
             else:
                 what = f"more than {limits.artifacts_max} artifacts were asked for."
                 report = artifact_error(requested.path, "artifact_collect_failed", what)
             await self._emit(report)
 
-    def _collect_one(self, workspace_fd: int, requested: RequestedArtifact) -> Report:
+    async def _collect_one(self, sandbox: Sandbox, requested: RequestedArtifact) -> Report:
         bytes_max = self._tools.limits.artifact_bytes_max
-        return collect(requested, workspace_fd, self._store_artifact, bytes_max, self._new_id)
+        try:
+            return await collect_from(sandbox, requested, self._store_artifact, bytes_max, self._new_id)
+        except SandboxGone as gone:
+            raise SandboxDestroyed("The sandbox was destroyed while artifacts were collected.") from gone
 
     async def _clean_up(self, sandbox: Sandbox, result: Result) -> Result:
         """Keep the sandbox if that was asked for and makes sense, else end it; and say which.

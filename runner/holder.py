@@ -1,55 +1,41 @@
-"""The first process of a sandbox: it unpacks archives and starts commands there, one task at a time.
+"""The first process of a sandbox: it unpacks archives, starts commands, keeps files and dials ports there.
 
 It runs inside the sandbox, as the sandbox's user, and knows nothing but the packets of `runner.wire`. It
-lives as long as the sandbox: a kept one gets its later commands from it. When the runner's end of the socket
-closes, for whatever reason, the holder ends everything in the sandbox and itself.
+lives as long as the sandbox: a kept one gets its later commands from it, several at once. When the runner's
+end of the socket closes, for whatever reason, the holder ends everything in the sandbox and itself.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
-import resource
 import select
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NoReturn
 
-from runner import identity, proctable, wire
+from runner import identity, proctable, tasks, wire, workspace
 from runner.archive import ArchiveLimits
 from runner.archive_path import ArchiveRefused
+from runner.dials import Dials
 from runner.extract import check_archive, extract
+from runner.files import FileRefused
+from runner.tasks import Command, Task
 from runner.wire import Packet
-
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
-_OOM_SCORE_OF_COMMANDS = 500
-"""When memory runs out the kernel ends the command before the holder."""
-_RESULT_BYTES_MAX = 16 * 1024
-_FD_MAX = 1 << 16
-_REAP_PAUSE_S = 0.001
-
-
-@dataclass(slots=True)
-class _Task:
-    """The one running task: a command, or an unpacking child with the pipe that its result comes through."""
-
-    pid: int
-    result_fd: int | None = None
 
 
 class Holder:
     """Serves the packets of one runner until that runner is gone."""
 
-    def __init__(self, control: socket.socket, scope: str, workspace: str) -> None:
+    def __init__(self, control: socket.socket, scope: str, workspace_path: str) -> None:
         self._control = control
         self._scope = scope
-        self._workspace = workspace
-        self._task: _Task | None = None
+        self._workspace = workspace_path
+        self._tasks: dict[str, Task] = {}
+        self._poll = select.poll()
+        self._dials = Dials(self._poll, self._answer)
 
     def serve(self) -> None:
         """Announce the sandbox, then do what comes; returns when the runner is gone."""
@@ -59,14 +45,15 @@ class Holder:
         workspace_fd = os.open(self._workspace, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         wire.send(self._control, Packet("ready", (sys.version.split()[0],)), (workspace_fd,))
         os.close(workspace_fd)
-        poll = select.poll()
-        poll.register(self._control, select.POLLIN)
-        poll.register(child_ended, select.POLLIN)
+        self._poll.register(self._control, select.POLLIN)
+        self._poll.register(child_ended, select.POLLIN)
         while True:
-            readable = [fd for fd, _ in poll.poll()]
+            readable = [fd for fd, _ in self._poll.poll()]
             if child_ended in readable:
                 os.read(child_ended, 4096)
                 self._reap()
+            for fd in readable:
+                self._dials.stirred(fd)
             if self._control.fileno() in readable and not self._receive():
                 return
 
@@ -75,45 +62,49 @@ class Holder:
         if received is None:
             return False
         packet, fds = received
+        name, *fields = packet.fields
         try:
-            self._do(packet, fds)
+            self._do(packet.kind, name, tuple(fields), fds)
         except (OSError, ValueError) as error:
-            self._answer(
-                Packet("refused", ("sandbox_unavailable", f"The sandbox cannot do this now: {error}."))
-            )
+            what = f"The sandbox cannot do this now: {error}."
+            self._answer(name, Packet("refused", ("sandbox_unavailable", what)))
         finally:
             for fd in fds:
                 os.close(fd)
         return True
 
-    def _do(self, packet: Packet, fds: list[int]) -> None:
-        if packet.kind == "kill":
-            if self._task:
-                kill_all(self._scope)  # the task's end is reaped, and the rest ended with it
-        elif packet.kind == "terminate":
-            if self._task:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self._task.pid, signal.SIGTERM)
-        elif self._task:
-            raise ValueError("another task is running in it")
-        elif packet.kind == "extract":
-            self._task = self._start_unpacking(packet.fields, fds[0])
-        elif packet.kind == "run":
-            self._task = _Task(_fork(lambda: self._command(packet.fields, fds)))
+    def _do(self, kind: str, name: str, fields: tuple[str, ...], fds: list[int]) -> None:
+        task = self._tasks.get(name)
+        if kind == "kill":
+            self._dials.drop(name)
+            self._kill(task)
+        elif kind == "terminate":
+            if task:
+                task.terminate()
+        elif kind == "dial":
+            self._dials.start(name, int(fields[0]))
+        elif kind == "extract":
+            self._tasks[name] = tasks.start_worker(lambda: self._unpack(fields, fds[0]))
+        elif kind == "file":
+            self._tasks[name] = tasks.start_worker(lambda: self._handle_file(fields, fds[0]))
+        elif kind == "run":
+            processes_max, folder, line, *variables = fields
+            self._tasks[name] = tasks.start_command(
+                Command(
+                    scope=self._scope,
+                    workspace=self._workspace,
+                    folder=folder,
+                    processes_max=int(processes_max),
+                    line=line,
+                    variables=tuple(variables),
+                    out_fd=fds[0],
+                    err_fd=fds[1],
+                )
+            )
 
-    def _start_unpacking(self, fields: tuple[str, ...], archive_fd: int) -> _Task:
-        result_fd, answer_fd = os.pipe2(os.O_CLOEXEC)
-        try:
-            pid = _fork(lambda: self._unpack(fields, archive_fd, answer_fd))
-        except OSError:
-            os.close(result_fd)
-            raise
-        finally:
-            os.close(answer_fd)
-        return _Task(pid, result_fd)
-
-    def _unpack(self, fields: tuple[str, ...], archive_fd: int, answer_fd: int) -> int:
-        """In the child: unpack, and leave the answer in the pipe, which is large enough to hold it."""
+    def _unpack(self, fields: tuple[str, ...], archive_fd: int) -> Packet:
+        """In the child: unpack."""
+        self._control.close()
         how, *numbers = fields
         bytes_max, entries_max, depth_max, path_bytes_max, ratio_max, ratio_free_bytes = map(int, numbers)
         limits = ArchiveLimits(
@@ -131,129 +122,75 @@ class Holder:
                     archive.seek(0)
                 root_fd = os.open(self._workspace, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
                 done = extract(archive, root_fd, limits)
-            answer = Packet("extracted", (str(done.entries), str(done.size_bytes)))
+            return Packet("extracted", (str(done.entries), str(done.size_bytes)))
         except ArchiveRefused as refusal:
-            answer = Packet("refused", (refusal.reason, refusal.message))
+            return Packet("refused", (refusal.reason, refusal.message))
         except OSError as error:
-            answer = Packet(
+            return Packet(
                 "refused", ("extraction_failed", f"The archive could not be read: {error.strerror}.")
             )
-        os.write(answer_fd, wire.pack(answer))
-        return 0
 
-    def _command(self, fields: tuple[str, ...], fds: list[int]) -> int:
-        """In the child: become the command."""
-        processes_max, command, *variables = fields
-        os.setsid()
-        null_fd = os.open("/dev/null", os.O_RDONLY)
-        for fd, number in ((null_fd, 0), (fds[0], 1), (fds[1], 2)):
-            os.dup2(fd, number)
-        if self._scope != "namespace":
-            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        _prctl(_PR_SET_DUMPABLE, 1)  # our own /proc files are closed to us while it is 0
-        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "wb", buffering=0) as score:  # noqa: PTH123  # nothing to gain from a Path here
-            score.write(b"%d" % _OOM_SCORE_OF_COMMANDS)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        self._limit_processes(int(processes_max))
-        for number in (
-            signal.SIGPIPE,
-            signal.SIGXFSZ,
-            signal.SIGINT,
-            signal.SIGTERM,
-            signal.SIGHUP,
-            signal.SIGCHLD,
-        ):
-            signal.signal(number, signal.SIG_DFL)
-        os.chdir(self._workspace)
-        os.execve("/bin/sh", ["sh", "-c", command], dict(pair.split("=", 1) for pair in variables))  # noqa: S606  # the command is a shell line by contract
+    def _handle_file(self, fields: tuple[str, ...], content_fd: int) -> Packet:
+        """In the child: one operation on a file of the workspace."""
+        self._control.close()
+        operation, *arguments = fields
+        try:
+            return Packet("done", workspace.perform(self._workspace, operation, tuple(arguments), content_fd))
+        except FileRefused as refusal:
+            return Packet("refused", (refusal.code, refusal.message))
 
-    def _limit_processes(self, processes_max: int) -> None:
-        """The limit counts every process of the user in this user namespace.
-
-        Where that is the server's own user, what runs already is added: no real limit then, but a bomb ends.
-        """
-        if self._scope == "tree":
-            processes_max += proctable.tasks_of_user(os.getuid())
-        _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
-        limit = processes_max if hard == resource.RLIM_INFINITY else min(processes_max, hard)
-        resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
+    def _kill(self, task: Task | None) -> None:
+        """End a task; that it is dead is seen when its child is reaped, and the rest is ended then."""
+        if task is None:
+            return
+        task.killed = True
+        if len(self._tasks) == 1:
+            tasks.kill_all(self._scope)
+        else:
+            proctable.kill(lambda: (task.pid, *proctable.descendants(task.pid)))
 
     def _reap(self) -> None:
-        """Bury the dead; when the task itself is among them, end what it left behind and answer."""
+        """Bury the dead; when tasks are among them, end what they left behind, and answer.
+
+        Where no other task runs, that is everything in the sandbox. Else it is whatever came back to us: the
+        processes of a task are below its child, so those below nobody's child belong to no task any more.
+        """
+        ended: list[tuple[str, Task, int]] = []
+        while True:
+            ended += self._bury()
+            if not ended:
+                return
+            if not self._tasks:
+                tasks.end_all(self._scope)
+                break
+            if not proctable.kill(self._strays):
+                break
+            time.sleep(tasks.REAP_PAUSE_S)
+        for name, task, status in ended:
+            self._answer(name, task.outcome(status))
+
+    def _bury(self) -> list[tuple[str, Task, int]]:
+        """The tasks that ended, with the wait status of each."""
+        ended: list[tuple[str, Task, int]] = []
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return
+                return ended
             if pid == 0:
-                return
-            if self._task and pid == self._task.pid:
-                task, self._task = self._task, None
-                end_all(self._scope)
-                self._answer(_outcome(task, os.waitstatus_to_exitcode(status)))
+                return ended
+            name = next((name for name, task in self._tasks.items() if task.pid == pid), None)
+            if name is not None and not self._tasks[name].adopt(status):
+                ended.append((name, self._tasks.pop(name), status))
 
-    def _answer(self, packet: Packet) -> None:
+    def _strays(self) -> list[int]:
+        return proctable.descendants(os.getpid(), without={task.pid for task in self._tasks.values()})
+
+    def _answer(self, name: str, packet: Packet, fds: tuple[int, ...] = ()) -> None:
         with contextlib.suppress(
             BrokenPipeError, ConnectionResetError
         ):  # the next receive tells that it is gone
-            wire.send(self._control, packet)
-
-
-def _outcome(task: _Task, exit_code: int) -> Packet:
-    """What the runner is told: an exit code (128 + n for signal n), or the unpacking child's answer."""
-    if task.result_fd is None:
-        return Packet("exited", (str(128 - exit_code if exit_code < 0 else exit_code),))
-    with os.fdopen(task.result_fd, "rb") as pipe:
-        answer = pipe.read(_RESULT_BYTES_MAX)
-    if exit_code == 0 and answer:
-        return wire.unpack(answer)
-    return Packet("refused", ("extraction_failed", f"Unpacking ended early ({exit_code}); is memory short?"))
-
-
-def end_all(scope: str) -> None:
-    """Kill everything in the sandbox but the holder, and bury it; returns when nothing is left."""
-    while True:
-        kill_all(scope)
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            return
-        time.sleep(_REAP_PAUSE_S)
-
-
-def kill_all(scope: str) -> None:
-    """Send SIGKILL to everything in the sandbox but the holder.
-
-    `kill(-1)` is one atomic step that no fork bomb outruns. Where the sandbox has the server's own user it
-    would hit strangers, so there our descendants are looked for.
-    """
-    if scope == "tree":
-        proctable.kill(lambda: proctable.descendants(os.getpid()))
-    else:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(-1, signal.SIGKILL)
-
-
-def _fork(child: Callable[[], int]) -> int:
-    """Start a child that runs `child` and ends with what it returns; never returns in the child."""
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 126
-    try:
-        signal.set_wakeup_fd(-1)
-        code = child()
-    except BaseException as error:  # noqa: BLE001  # whatever it is, the child must not run on as a second holder
-        os.write(2, f"crownest: the command could not be started: {error}\n".encode())
-    finally:
-        os._exit(code)
-
-
-def _prctl(option: int, value: int) -> None:
-    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+            wire.send(self._control, Packet(packet.kind, (name, *packet.fields)), fds)
 
 
 def main(arguments: list[str]) -> NoReturn:
@@ -262,7 +199,7 @@ def main(arguments: list[str]) -> NoReturn:
     The scope says how everything in the sandbox is found when it must end: `namespace` (it is a process
     namespace of its own), `user` (it has a user of its own), `tree` (it descends from us).
     """
-    control_fd, scope, workspace = int(arguments[0]), arguments[1], arguments[2]
+    control_fd, scope, workspace_path = int(arguments[0]), arguments[1], arguments[2]
     wide = {
         "namespace": os.getpid() != 1,
         "user": os.getuid() < identity.EXCLUSIVE_UIDS.start,
@@ -271,16 +208,16 @@ def main(arguments: list[str]) -> NoReturn:
     if wide[scope]:  # kill(-1) would reach beyond the sandbox
         sys.exit(f"crownest holder: scope {scope} is not safe for pid {os.getpid()}, uid {os.getuid()}")
     os.closerange(3, control_fd)
-    os.closerange(control_fd + 1, _FD_MAX)
+    os.closerange(control_fd + 1, tasks.FD_MAX)
     os.set_inheritable(control_fd, False)
     os.umask(0o022)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the runner ends us by closing the socket
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    _prctl(_PR_SET_DUMPABLE, 0)  # commands have our uid: no ptrace, no /proc/1/fd, no /proc/1/mem
+    tasks.prctl(tasks.PR_SET_NO_NEW_PRIVS, 1)
+    tasks.prctl(tasks.PR_SET_DUMPABLE, 0)  # commands have our uid: no ptrace, no /proc/1/fd, no /proc/1/mem
     if scope != "namespace":
-        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    Holder(socket.socket(fileno=control_fd), scope, workspace).serve()
+        tasks.prctl(tasks.PR_SET_CHILD_SUBREAPER, 1)
+    Holder(socket.socket(fileno=control_fd), scope, workspace_path).serve()
     if scope != "namespace":
-        end_all(scope)  # in a namespace our own end does it
+        tasks.end_all(scope)  # in a namespace our own end does it
     os._exit(0)

@@ -15,11 +15,15 @@ _MODULES = (
     "__init__",
     "archive",
     "archive_path",
+    "dials",
     "extract",
+    "files",
     "holder",
     "identity",
     "proctable",
+    "tasks",
     "wire",
+    "workspace",
 )
 _MAIN = "import sys\nfrom runner.holder import main\nmain(sys.argv[1:])\n"
 

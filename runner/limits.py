@@ -37,6 +37,18 @@ class RunnerLimits:
     artifact_bytes_max: int = 64 * MIB
     artifacts_max: int = 32
 
+    sandbox_commands_max: int = 16
+    """Commands at once in one sandbox, a run's own among them not counted."""
+    file_bytes_max: int = 64 * MIB
+    """The longest file that is read or written whole."""
+    file_operations_max: int = 4
+    """At once in one sandbox; more wait."""
+    file_timeout_ms: int = 30_000
+    listing_entries_max: int = 10_000
+    dials_max: int = 32
+    """Connections of one sandbox that are being made at once; more wait."""
+    dial_timeout_ms: int = 5_000
+
     concurrent_runs_max: int = 4
     kept_ttl_ms: int = 60 * 60 * 1000
     boot_timeout_ms: int = 10_000
@@ -44,6 +56,10 @@ class RunnerLimits:
     terminate_grace_ms: int = 2_000
     """Between SIGTERM and SIGKILL after a timeout or a cancel."""
     stop_timeout_ms: int = 10_000
+
+    def tasks_max(self) -> int:
+        """What the holder of one sandbox is asked to do at once: all of the above, and a run."""
+        return self.sandbox_commands_max + self.file_operations_max + self.dials_max + 1
 
     def archive(self) -> ArchiveLimits:
         """The part that the extractor needs."""

@@ -18,6 +18,7 @@ from runner.limits import RunnerLimits
 from runner.probe import Found, probe
 from runner.registry import OnExpired, Registry
 from runner.remains import Notes
+from runner.sandboxes import Sandboxes
 from runner.spawner import Spawner
 from runner.templates import Templates
 
@@ -34,10 +35,12 @@ class Statistics:
     sandboxes_busy: int
     sandboxes_kept: int
     executed_total: int
+    commands_running: int
+    """In kept and warm sandboxes, beside runs."""
 
 
-class LocalRunner:
-    """Executes jobs on this machine (job.Runner). Made by `start`, ended by `close`."""
+class LocalRunner(Sandboxes):
+    """Executes jobs on this machine (job.Runner), and more. Made by `start`, ended by `close`."""
 
     def __init__(
         self,
@@ -50,7 +53,8 @@ class LocalRunner:
         on_expired: OnExpired | None,
         recovered: Sequence[str],
     ) -> None:
-        self.templates = Templates(found.tools)
+        registry = Registry(found.provider, ttl_ms=limits.kept_ttl_ms, now_ms=now_ms, on_expired=on_expired)
+        super().__init__(registry, Templates(found.tools), limits)
         self.warning = found.warning
         """A plain sentence for the operator when commands are not isolated, else None."""
         self.recovered = tuple(recovered)
@@ -58,11 +62,7 @@ class LocalRunner:
         self._provider = found.provider
         self._spawner = spawner
         self._notes = notes
-        self._limits = limits
-        self._registry = Registry(
-            found.provider, ttl_ms=limits.kept_ttl_ms, now_ms=now_ms, on_expired=on_expired
-        )
-        self._tools = Tools(found.provider, self._registry, self.templates, limits)
+        self._tools = Tools(found.provider, registry, self.templates, limits)
         self._places = asyncio.Semaphore(limits.concurrent_runs_max)
         self._waiting = self._executing = self._executed = 0
         self._idle = asyncio.Event()
@@ -160,11 +160,11 @@ class LocalRunner:
                 self._idle.set()
 
     async def destroy_sandbox(self, sandbox_id: str) -> bool:
-        """End a kept sandbox and remove its workspace; False when it is not (or no longer) here."""
+        """End a kept or warm sandbox and remove its workspace; False when it is not (or no longer) here."""
         return await self._registry.destroy(sandbox_id) is not None
 
     def kept_sandboxes(self) -> dict[str, int]:
-        """Ids of the kept sandboxes, with the time (unix ms) at which each will be ended."""
+        """Ids of kept and warm sandboxes that no run uses, with the time (unix ms) at which each is ended."""
         return self._registry.kept()
 
     def statistics(self) -> Statistics:
@@ -175,12 +175,14 @@ class LocalRunner:
             sandboxes_busy=len(self._registry.busy()),
             sandboxes_kept=len(self._registry.kept()),
             executed_total=self._executed,
+            commands_running=self._commands.total(),
         )
 
     async def close(self) -> None:
-        """End every sandbox, wait for the executions to notice, and end the spawner's thread."""
+        """End every sandbox, wait for executions and commands to notice, and end the spawner's thread."""
         await self._registry.close()
         await self._idle.wait()
+        await self._no_commands.wait()
         await asyncio.to_thread(self._spawner.close)
 
     async def _place(self, cancel: CancelSignal) -> bool:

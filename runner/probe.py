@@ -16,7 +16,7 @@ from runner.interpreters import Interpreter, find_holder_pythons, find_node, fin
 from runner.link import SandboxGone, SandboxUnavailable
 from runner.process import ProcessProvider
 from runner.provider import Provider
-from runner.sandbox import Sandbox
+from runner.sandbox import Sandbox, exit_code
 from runner.templates import Tool
 
 _ANSWER_BYTES_MAX = 4096
@@ -110,9 +110,9 @@ def _question(name: str) -> str:
 async def _answer(sandbox: Sandbox, question: str) -> str:
     pipes = OutputPipes()
     try:
-        sandbox.start(question, {}, *pipes.write_fds)
+        asked = sandbox.start(question, {}, *pipes.write_fds)
         pipes.close_write_ends()
-        await sandbox.ended()
+        await exit_code(asked)
         return os.read(pipes.read_fds[0], _ANSWER_BYTES_MAX).decode("utf-8", "replace")
     finally:
         pipes.close()

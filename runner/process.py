@@ -75,7 +75,7 @@ class ProcessProvider:
                     environment={MARKER: note.token},
                 )
 
-            booted = await boot_holder(self._ground.spawner, launch_with, self._ground.limits.boot_timeout_ms)
+            booted = await boot_holder(self._ground.spawner, launch_with, self._ground.limits)
             return booted, booted.process.pid
 
 

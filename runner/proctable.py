@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 _PROC = Path("/proc")
@@ -56,12 +56,15 @@ def start_ticks(pid: int) -> int | None:
     return int(fields[19]) if fields and fields[0] not in _DEAD else None
 
 
-def descendants(pid: int) -> list[int]:
-    """Children, grandchildren and so on that live right now (zombies left out), parents first."""
+def descendants(pid: int, *, without: Collection[int] = ()) -> list[int]:
+    """Children, grandchildren and so on that live right now (zombies left out), parents first.
+
+    Neither the processes of `without` nor what descends from them.
+    """
     children: defaultdict[int, list[int]] = defaultdict(list)
     for other in _pids():
         fields = _stat_fields(other)
-        if fields and fields[0] not in _DEAD:
+        if fields and fields[0] not in _DEAD and other not in without:
             children[int(fields[1])].append(other)
     found = list(children[pid])
     for parent in found:  # grows while it is walked: breadth first

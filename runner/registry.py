@@ -1,4 +1,4 @@
-"""Every live sandbox of this runner: who uses it, how long a kept one stays, and its end."""
+"""Every live sandbox of this runner: which run uses it, how long a kept or warm one stays, and its end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runner.templates import Template
 from runner.uninterrupted import uninterrupted
 
 OnExpired = Callable[[str], Awaitable[None]]
-"""Told the id of a kept sandbox that was ended because its time was over."""
+"""Told the id of a kept or warm sandbox whose time was over, or that ended by itself."""
 
 
 class SandboxConflict(Exception):
@@ -25,8 +25,16 @@ class _Entry:
     sandbox: Sandbox
     template: Template
     busy: bool = True
+    """True while a run uses it."""
     expires_at_ms: int = 0
+    extended: bool = False
+    """True when its owner set the time of its end while the run used it."""
+    expired: bool = False
     timer: asyncio.TimerHandle | None = None
+
+    @property
+    def usable(self) -> bool:
+        return not (self.sandbox.gone or self.sandbox.destroyed or self.expired)
 
 
 class Registry:
@@ -38,7 +46,7 @@ class Registry:
         self._provider = provider
         self._ttl_ms = ttl_ms
         self._now_ms = now_ms
-        self._on_expired = on_expired
+        self.on_expired = on_expired
         self._entries: dict[str, _Entry] = {}
         self._booting: set[str] = set()
         self._expiring: set[asyncio.Task[None]] = set()
@@ -52,7 +60,7 @@ class Registry:
         return [sandbox_id for sandbox_id, entry in self._entries.items() if entry.busy]
 
     def kept(self) -> dict[str, int]:
-        """Ids of kept sandboxes, with the time at which each is ended."""
+        """Ids of kept and warm sandboxes that no run uses, with the time at which each is ended."""
         return {name: entry.expires_at_ms for name, entry in self._entries.items() if not entry.busy}
 
     @property
@@ -86,7 +94,8 @@ class Registry:
             sandbox = await self._provider.boot(sandbox_id, interpreters, template.search_path)
         finally:
             self._booting.discard(sandbox_id)
-        self._entries[sandbox_id] = _Entry(sandbox, template)
+        entry = self._entries[sandbox_id] = _Entry(sandbox, template)
+        sandbox.when_it_dies(lambda: self._died(entry))
         if self._closed:
             await self.destroy(sandbox_id)
             raise SandboxUnavailable("The server is being stopped.")
@@ -101,29 +110,66 @@ class Registry:
 
     def take(self, sandbox_id: str) -> tuple[Sandbox, Template]:
         """A kept sandbox for one more run, in use until `keep` or `destroy`; raises `SandboxConflict`."""
-        entry = self._entries.get(sandbox_id)
-        if entry is None or entry.sandbox.gone or entry.sandbox.destroyed:
-            raise SandboxConflict(
-                f"Sandbox {sandbox_id} is not here: it was destroyed or has expired. "
-                "Run without it, or keep a new one."
-            )
-        if entry.busy:
-            raise SandboxConflict(
-                f"Sandbox {sandbox_id} is in use by another run. Wait for its end, or run without it."
-            )
+        entry = self._unused(sandbox_id)
         entry.busy = True
         if entry.timer:
             entry.timer.cancel()
         return entry.sandbox, entry.template
 
-    def keep(self, sandbox_id: str) -> int:
-        """The run is over and the sandbox stays: the time at which it will be ended."""
-        entry = self._entries[sandbox_id]
-        entry.busy = False
-        entry.expires_at_ms = self._now_ms() + self._ttl_ms
-        loop = asyncio.get_running_loop()
-        entry.timer = loop.call_later(self._ttl_ms / 1000, self._expire, sandbox_id)
+    def use(self, sandbox_id: str, *, beside_a_run: bool) -> Sandbox:
+        """A sandbox for a command or a file; raises `SandboxConflict`.
+
+        What could change what a run does or leaves there is not let in beside one.
+        """
+        entry = self._usable(sandbox_id) if beside_a_run else self._unused(sandbox_id)
+        return entry.sandbox
+
+    def extend(self, sandbox_id: str, ttl_ms: int) -> int:
+        """End it so long after now, sooner or later than before: that time. Raises `SandboxConflict`.
+
+        While a run uses the sandbox its time does not come; it counts again when the run is over.
+        """
+        entry = self._usable(sandbox_id)
+        entry.extended = entry.busy
+        self._set_end(entry, self._now_ms() + ttl_ms)
         return entry.expires_at_ms
+
+    def keep(self, sandbox_id: str, ttl_ms: int | None = None) -> int:
+        """The run is over, or there was none, and the sandbox stays: the time at which it will be ended.
+
+        A run prolongs that time if need be and never brings it forward, unless its owner set it meanwhile.
+        """
+        entry = self._entries[sandbox_id]
+        at_ms = self._now_ms() + (self._ttl_ms if ttl_ms is None else ttl_ms)
+        at_ms = entry.expires_at_ms if entry.extended else max(entry.expires_at_ms, at_ms)
+        entry.busy = entry.extended = False
+        self._set_end(entry, at_ms)
+        return entry.expires_at_ms
+
+    def _usable(self, sandbox_id: str) -> _Entry:
+        entry = self._entries.get(sandbox_id)
+        if entry is None or not entry.usable:
+            raise SandboxConflict(
+                f"Sandbox {sandbox_id} is not here: it was destroyed or has expired. "
+                "Run without it, or keep a new one."
+            )
+        return entry
+
+    def _unused(self, sandbox_id: str) -> _Entry:
+        entry = self._usable(sandbox_id)
+        if entry.busy:
+            raise SandboxConflict(
+                f"Sandbox {sandbox_id} is in use by another run. Wait for its end, or run without it."
+            )
+        return entry
+
+    def _set_end(self, entry: _Entry, at_ms: int) -> None:
+        entry.expires_at_ms = at_ms
+        if entry.timer:
+            entry.timer.cancel()
+        if not entry.busy:
+            delay_s = max(0, at_ms - self._now_ms()) / 1000
+            entry.timer = asyncio.get_running_loop().call_later(delay_s, self._expire, entry)
 
     async def destroy(self, sandbox_id: str) -> bool | None:
         """End a sandbox, in use or not: whether all of it could be removed, None when it is not here."""
@@ -142,15 +188,18 @@ class Registry:
         await asyncio.gather(*(self.destroy(sandbox_id) for sandbox_id in tuple(self._entries)))
         await asyncio.gather(*self._expiring)
 
-    def _expire(self, sandbox_id: str) -> None:
-        task = asyncio.ensure_future(self._expired(sandbox_id))
-        self._expiring.add(task)
-        task.add_done_callback(self._expiring.discard)
+    def _died(self, entry: _Entry) -> None:
+        if not entry.busy:  # else the run notices, and removes it
+            self._expire(entry)
+
+    def _expire(self, entry: _Entry) -> None:
+        if not entry.sandbox.destroyed:
+            entry.expired = True  # from here on nobody takes or extends it
+            task = asyncio.ensure_future(self._expired(entry.sandbox.id))
+            self._expiring.add(task)
+            task.add_done_callback(self._expiring.discard)
 
     async def _expired(self, sandbox_id: str) -> None:
-        entry = self._entries.get(sandbox_id)
-        if entry is None or entry.busy:  # a run took it, or it was ended, in the same moment
-            return
         await self.destroy(sandbox_id)
-        if self._on_expired:
-            await self._on_expired(sandbox_id)
+        if self.on_expired:
+            await self.on_expired(sandbox_id)

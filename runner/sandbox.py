@@ -1,4 +1,4 @@
-"""One live sandbox, whatever provides it: unpack into it, run commands in it, end it.
+"""One live sandbox, whatever provides it: archives, commands, files and ports in it, and its end.
 
 The provider starts the holder and says how to remove what is left afterwards; everything between is here.
 """
@@ -17,9 +17,10 @@ from dataclasses import asdict, dataclass
 from runner.archive import ArchiveLimits
 from runner.archive_path import ArchiveRefused
 from runner.extract import Extracted
+from runner.files import FileRefused
 from runner.holder_program import memory_file
 from runner.limits import RunnerLimits
-from runner.link import HolderLink, SandboxGone, SandboxUnavailable
+from runner.link import HolderLink, HolderTask, PortClosed, SandboxGone, SandboxUnavailable
 from runner.remains import MARKER
 from runner.spawner import Launch, Spawner
 from runner.wire import Packet
@@ -36,7 +37,9 @@ class Booted:
     workspace_fd: int
 
 
-async def boot_holder(spawner: Spawner, launch_with: Callable[[int, int], Launch], timeout_ms: int) -> Booted:
+async def boot_holder(
+    spawner: Spawner, launch_with: Callable[[int, int], Launch], limits: RunnerLimits
+) -> Booted:
     """Start a holder and wait until it serves.
 
     `launch_with(control_fd, stderr_fd)` says how to start it. Raises `SandboxUnavailable` with what the
@@ -52,10 +55,10 @@ async def boot_holder(spawner: Spawner, launch_with: Callable[[int, int], Launch
             raise SandboxUnavailable(f"The sandbox could not be started: {error}.") from error
         finally:
             theirs.close()
-        link = HolderLink(ours)
+        link = HolderLink(ours, limits.tasks_max())
         try:
-            async with asyncio.timeout(timeout_ms / 1000):
-                _, (workspace_fd,) = await link.receive()
+            async with asyncio.timeout(limits.boot_timeout_ms / 1000):
+                workspace_fd = await link.ready()
         except (SandboxGone, TimeoutError) as silence:
             link.close()
             process.kill()
@@ -78,7 +81,7 @@ def _why(stderr_fd: int, silence: Exception) -> str:
 
 
 class Sandbox:
-    """A sandbox with its holder inside. One task at a time; `destroy` ends it in any state."""
+    """A sandbox with its holder inside, which does several things at once; `destroy` ends it in any state."""
 
     def __init__(
         self,
@@ -91,7 +94,7 @@ class Sandbox:
         remove: Callable[[], bool],
     ) -> None:
         self.id = sandbox_id
-        self.workspace_fd = booted.workspace_fd
+        self._workspace_fd = booted.workspace_fd
         self._process = booted.process
         self._link = booted.link
         self._init_fd = os.pidfd_open(init_pid)
@@ -99,6 +102,8 @@ class Sandbox:
         self._limits = limits
         self._remove = remove
         self._end: asyncio.Task[bool] | None = None
+        self._file_places = asyncio.Semaphore(limits.file_operations_max)
+        self._dial_places = asyncio.Semaphore(limits.dials_max)
 
     def __repr__(self) -> str:
         return f"Sandbox({self.id}, gone={self.gone})"
@@ -113,45 +118,88 @@ class Sandbox:
         """True once somebody asked for its end."""
         return self._end is not None
 
-    async def extract(self, archive_fd: int, limits: ArchiveLimits, *, checked: bool) -> Extracted:
-        """Unpack into the workspace, inside the sandbox and as its user.
+    @property
+    def died(self) -> bool:
+        """True once it ended before anybody asked for that: its holder was killed, perhaps by a command."""
+        return self._link.died
+
+    def when_it_dies(self, callback: Callable[[], None]) -> None:
+        """Call back when that happens: what it had has to be removed."""
+        self._link.on_died = callback
+
+    def open_workspace(self) -> int:
+        """A descriptor of the workspace that the caller closes; raises `SandboxGone`."""
+        if self.destroyed:
+            raise SandboxGone("The sandbox was destroyed.")
+        return os.dup(self._workspace_fd)
+
+    def unpack(self, archive_fd: int, limits: ArchiveLimits, *, checked: bool) -> HolderTask:
+        """Start to unpack into the workspace, inside the sandbox and as its user; see `extracted`.
 
         With `checked` the whole archive is read once before anything is written, so that a bad one leaves an
-        older workspace alone. Raises `ArchiveRefused`, `SandboxGone`.
+        older workspace alone.
         """
         numbers = [str(value) for value in asdict(limits).values()]
-        how = "checked" if checked else "fresh"
-        answer = await self._link.request(Packet("extract", (how, *numbers)), (archive_fd,))
-        if answer.kind != "extracted":
-            raise ArchiveRefused(answer.fields[0], answer.fields[1])
-        entries, size_bytes = map(int, answer.fields)
-        return Extracted(entries, size_bytes)
+        return self._link.begin("extract", ("checked" if checked else "fresh", *numbers), (archive_fd,))
 
-    def start(self, command: str, environment: Mapping[str, str], out_fd: int, err_fd: int) -> None:
-        """Start one shell line in the workspace; ValueError when it and its environment are too long."""
+    def start(
+        self, command: str, environment: Mapping[str, str], out_fd: int, err_fd: int, *, folder: str = ""
+    ) -> HolderTask:
+        """Start one shell line in a folder of the workspace; see `exit_code`.
+
+        Raises ValueError when it and its environment are too long, `SandboxUnavailable`.
+        """
         variables = {**self._environment, **environment, MARKER: self._environment[MARKER]}
         pairs = (f"{name}={value}" for name, value in variables.items())
-        fields = (str(self._limits.processes_max), command, *pairs)
-        self._link.tell(Packet("run", fields), (out_fd, err_fd))
+        fields = (str(self._limits.processes_max), folder, command, *pairs)
+        return self._link.begin("run", fields, (out_fd, err_fd))
 
-    async def ended(self) -> int:
-        """The exit code of the started command, 128 + n for death by signal n.
+    async def file(self, operation: str, fields: tuple[str, ...], content_fd: int) -> tuple[str, ...]:
+        """One operation of `runner.workspace`: the fields of its answer.
 
-        When it returns, everything that the command left behind is dead too. Raises `SandboxGone`, or
-        `SandboxUnavailable` when the command could not be started.
+        Raises `FileRefused`, `SandboxGone`, `SandboxUnavailable`.
         """
-        answer, _ = await self._link.receive()
-        if answer.kind != "exited":
-            raise SandboxUnavailable(answer.fields[1])
-        return int(answer.fields[0])
+        async with self._file_places:
+            task = self._begin(operation, fields, content_fd)
+            packet, _ = await self._answer(task, self._limits.file_timeout_ms)
+        if packet.kind == "done":
+            return packet.fields
+        raise refusal_of(packet)
 
-    def terminate(self) -> None:
-        """Ask the running command to end: SIGTERM to its process group."""
-        self._link.tell(Packet("terminate"))
+    async def dial(self, port: int) -> socket.socket:
+        """A connection to a port inside; raises `PortClosed`, `SandboxGone`, `SandboxUnavailable`."""
+        async with self._dial_places:
+            task = self._link.begin("dial", (str(port),))
+            packet, fds = await self._answer(task, self._limits.dial_timeout_ms)
+        if packet.kind == "dialed":
+            connection = socket.socket(fileno=fds[0])
+            connection.setblocking(False)
+            return connection
+        if packet.fields[0] == "port_closed":
+            raise PortClosed(packet.fields[1])
+        raise SandboxUnavailable(packet.fields[1])
 
-    def kill(self) -> None:
-        """End the running task and everything it started; the holder answers as for an ordinary end."""
-        self._link.tell(Packet("kill"))
+    def _begin(self, operation: str, fields: tuple[str, ...], content_fd: int) -> HolderTask:
+        try:
+            return self._link.begin("file", (operation, *fields), (content_fd,))
+        except ValueError as error:
+            what = "The path is too long, or holds a NUL character."
+            raise FileRefused("invalid_request", what) from error
+
+    @staticmethod
+    async def _answer(task: HolderTask, timeout_ms: int) -> tuple[Packet, list[int]]:
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                return await task.answer()
+        except TimeoutError as late:
+            task.abandon()
+            what = (
+                f"The sandbox did not answer within {timeout_ms} ms. Is everything in it stopped or waiting?"
+            )
+            raise SandboxUnavailable(what) from late
+        except asyncio.CancelledError:
+            task.abandon()
+            raise
 
     async def destroy(self) -> bool:
         """End everything in it and remove its workspace; False when something could not be removed."""
@@ -169,7 +217,7 @@ class Sandbox:
         self._process.kill()  # bubblewrap's outer process, which would end by itself a moment later
         await asyncio.to_thread(self._process.wait)
         os.close(self._init_fd)
-        os.close(self.workspace_fd)
+        os.close(self._workspace_fd)
         removed = await asyncio.to_thread(self._remove)
         return ended and removed
 
@@ -186,3 +234,31 @@ class Sandbox:
         finally:
             loop.remove_reader(self._init_fd)
         return True
+
+
+async def extracted(task: HolderTask) -> Extracted:
+    """Wait for the end of unpacking; raises `ArchiveRefused`, `SandboxGone`."""
+    packet, _ = await task.answer()
+    if packet.kind != "extracted":
+        reason, message = packet.fields
+        raise ArchiveRefused("extraction_failed" if reason == "sandbox_unavailable" else reason, message)
+    entries, size_bytes = map(int, packet.fields)
+    return Extracted(entries, size_bytes)
+
+
+async def exit_code(task: HolderTask) -> int:
+    """Wait for the end of a command: its exit code, 128 + n for death by signal n.
+
+    When it returns, everything that the command left behind is dead too. Raises `SandboxGone`, or
+    `FileRefused` or `SandboxUnavailable` when the command could not be started.
+    """
+    packet, _ = await task.answer()
+    if packet.kind != "exited":
+        raise refusal_of(packet)
+    return int(packet.fields[0])
+
+
+def refusal_of(packet: Packet) -> FileRefused | SandboxUnavailable:
+    """The exception that says why the holder refused."""
+    code, message = packet.fields
+    return SandboxUnavailable(message) if code == "sandbox_unavailable" else FileRefused(code, message)

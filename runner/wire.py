@@ -17,7 +17,10 @@ FDS_MAX = 4
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """To the holder: extract, run, terminate, kill. From it: ready, extracted, refused, exited."""
+    """To the holder: extract, run, file, dial, and terminate or kill; the first field names the task.
+
+    From it: ready, once; then extracted, exited, done, dialed or refused, one for each task, with its name.
+    """
 
     kind: str
     fields: tuple[str, ...] = ()

@@ -12,12 +12,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pytest
+
+from runner.files import FileRefused
+from runner.interactive import CommandCancel, CommandEnding, SandboxCommand
 from runner.job import Job, Report, RequestedArtifact, Result, StoredBlob
 from runner.limits import RunnerLimits
 from runner.local import LocalRunner
 
 NOW_MS = 1_795_356_180_000
 SANDBOX_ID = "sbx_test1"
+HOUR_MS = 3_600_000
+SERVER = """
+import socket, sys
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+with socket.create_server((sys.argv[1], int(sys.argv[2])), family=family) as listener:
+    print(listener.getsockname()[1], flush=True)
+    while True:
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(b"hello " + connection.recv(100))
+"""
+"""Answers each connection and tells its port first; the kernel chooses it, for some sandboxes share ports."""
 
 
 def member(name: str, content: bytes = b"", **attributes: Any) -> tuple[tarfile.TarInfo, bytes]:
@@ -181,6 +197,69 @@ async def bench(provider: str, folder: Path, **limits: int) -> AsyncIterator[Ben
     finally:
         await runner.close()
     assert not list((folder / "work" / "sandboxes").iterdir())
+
+
+@dataclass
+class Box:
+    """One warm sandbox."""
+
+    on: Bench
+    id: str
+
+    @property
+    def runner(self) -> LocalRunner:
+        """Where it lives."""
+        return self.on.runner
+
+    async def run(
+        self, line: str, log: Log | None = None, cancel: CommandCancel | None = None, **changes: object
+    ) -> CommandEnding:
+        """Run a command to its end."""
+        values: dict[str, object] = {"timeout_ms": 20_000, **changes}
+        command = SandboxCommand(self.on.new_id("cmd"), line, **values)  # type: ignore[arg-type]
+        return await self.runner.run_command(self.id, command, (log or Log()).emit, cancel or CommandCancel())
+
+    async def says(self, line: str, **changes: object) -> str:
+        """The standard output of a command."""
+        log = Log()
+        await self.run(line, log, **changes)
+        return log.output().decode()
+
+    async def start(
+        self, line: str, cancel: CommandCancel | None = None, **changes: object
+    ) -> tuple[asyncio.Task[CommandEnding], Log]:
+        """Start a command, and wait until it said something."""
+        log = Log()
+        running = asyncio.create_task(self.run(line, log, cancel, **changes))
+        await log.wait_for("stdout")
+        return running, log
+
+    async def serve(self, host: str = "127.0.0.1") -> tuple[asyncio.Task[CommandEnding], int]:
+        """Start a server: its command, and the port that it has."""
+        await self.runner.write_file(self.id, "server.py", SERVER.encode())
+        running, log = await self.start(f"exec python3 server.py {host} 0")
+        return running, int(log.output())
+
+    async def refused(self, operation: str, *arguments: object, **options: object) -> str:
+        """The code that an operation on files is refused with."""
+        with pytest.raises(FileRefused) as refusal:
+            await getattr(self.runner, operation)(self.id, *arguments, **options)
+        assert refusal.value.message.endswith(".")
+        return refusal.value.code
+
+
+@asynccontextmanager
+async def warm_sandbox(on: Bench) -> AsyncIterator[Box]:
+    """A fresh warm sandbox with Python, after which none of its commands may run."""
+    box = Box(on, on.new_id("sbx").replace("_t", "_warm"))
+    assert await on.runner.create_sandbox(box.id, "python", HOUR_MS) == NOW_MS + HOUR_MS
+    try:
+        yield box
+    finally:
+        await on.runner.destroy_sandbox(box.id)
+    async with asyncio.timeout(20):
+        while on.runner.statistics().commands_running:  # noqa: ASYNC110  # there is no event for it
+            await asyncio.sleep(0.01)
 
 
 def requested(*paths: str) -> list[RequestedArtifact]:

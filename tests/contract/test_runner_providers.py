@@ -647,7 +647,7 @@ async def test_a_kept_sandbox_is_ended_when_its_time_is_over(provider: str, tmp_
     """Somebody is told, for the organisation's log."""
     expired: asyncio.Queue[str] = asyncio.Queue()
     async with bench(provider, tmp_path, kept_ttl_ms=150) as own:
-        own.runner._registry._on_expired = expired.put
+        own.runner.tell_expired(expired.put)
         job = own.job("true", keep_sandbox=True)
         await own.execute(job)
         assert await asyncio.wait_for(expired.get(), 20) == job.sandbox_id
