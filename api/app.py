@@ -10,13 +10,16 @@ from starlette.types import ASGIApp
 
 from api import (
     account_routes,
+    artifact_routes,
+    command_routes,
     event_routes,
+    file_routes,
     key_routes,
     log_routes,
     org_routes,
     proof_routes,
-    resource_routes,
     run_routes,
+    sandbox_routes,
 )
 from api.edge import Edge
 from api.errors import envelope, refusal_of
@@ -26,15 +29,9 @@ from eventstore.log import LogError
 from runs.refusal import Refusal
 
 ROUTES = (
-    account_routes,
-    run_routes,
-    event_routes,
-    proof_routes,
-    org_routes,
-    key_routes,
-    log_routes,
-    resource_routes,
-)
+    run_routes, event_routes, proof_routes, sandbox_routes, command_routes, file_routes, artifact_routes,
+    account_routes, org_routes, key_routes, log_routes,
+)  # fmt: skip
 
 
 def create_app(services: Services) -> ASGIApp:

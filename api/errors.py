@@ -10,6 +10,9 @@ from runs.refusal import Refusal, storage_unavailable
 
 STATUS: Mapping[str, int] = {
     "invalid_request": 400,
+    "sandbox_ttl_exceeded": 400,
+    "reserved_env_key": 400,
+    "invalid_file_encoding": 400,
     "invalid_metadata_key": 400,
     "invalid_metadata_value": 400,
     "metadata_too_large": 400,
@@ -19,7 +22,9 @@ STATUS: Mapping[str, int] = {
     "upload_size_mismatch": 400,
     "unauthorized": 401,
     "forbidden": 403,
+    "feature_not_enabled": 403,
     "not_found": 404,
+    "file_not_found": 404,
     "upload_not_found": 404,
     "method_not_allowed": 405,
     "conflict": 409,
@@ -27,14 +32,19 @@ STATUS: Mapping[str, int] = {
     "idempotency_request_in_progress": 409,
     "upload_conflict": 409,
     "upload_incomplete": 409,
+    "sandbox_destroyed": 410,
     "upload_expired": 410,
     "file_too_large": 413,
+    "range_not_satisfiable": 416,
     "slow_down": 429,
     "internal_error": 500,
+    "resource_allocation_failed": 503,
 }
 """HTTP status per code (CONTRACT §7.1, §11)."""
 
-RETRYABLE = frozenset({"idempotency_request_in_progress", "slow_down", "internal_error"})
+RETRYABLE = frozenset(
+    {"idempotency_request_in_progress", "slow_down", "internal_error", "resource_allocation_failed"}
+)
 RETRY_AFTER_S = 1
 
 
@@ -66,6 +76,8 @@ def envelope(refusal: Refusal, request_id: str) -> tuple[int, dict[str, str], by
     headers = {"content-type": "application/json"}
     if refusal.code in RETRYABLE and status != STATUS["internal_error"]:
         headers["retry-after"] = str(RETRY_AFTER_S)
+    if refusal.code == "range_not_satisfiable" and refusal.details:
+        headers["content-range"] = f"bytes */{refusal.details['sizeBytes']}"
     if refusal.code == "unauthorized":
         headers["www-authenticate"] = 'Bearer realm="crownest"'
     return status, headers, encode({"error": error})

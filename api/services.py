@@ -17,13 +17,16 @@ from eventstore.sequencer import Sequencer
 from evidence.note import Signer
 from runs.access import Principal
 from runs.accounts import AccountService
+from runs.artifacts import ArtifactService
+from runs.commands import CommandService
 from runs.credentials import authenticate
 from runs.dispatch import Store
+from runs.files import FileService
 from runs.idempotency import IdempotentRequest, identify
 from runs.keys import KeyService, KeyUse
 from runs.redactions import RedactionService
 from runs.refusal import Refusal
-from runs.resources import ResourceService
+from runs.sandboxes import SandboxService
 from runs.service import RunService
 from runs.signing_keys import SigningKeyService
 from runs.uploads import UploadService
@@ -39,7 +42,10 @@ class Services:
     runs: RunService
     uploads: UploadService
     redactions: RedactionService
-    resources: ResourceService
+    sandboxes: SandboxService
+    commands: CommandService
+    files: FileService
+    artifacts: ArtifactService
     accounts: AccountService
     api_keys: KeyService
     key_use: KeyUse

@@ -18,10 +18,12 @@ from api.app import create_app
 from api.revocation import KeyWatch
 from api.services import Services
 from cli.execution import Execution, TemplateNames
+from cli.hosting import Hosting
 from cli.keys import Keyring, load_or_make_keyring
 from cli.settings import Settings
 from cli.witnesses import Panel, load_witnesses, server_policy
 from eventstore.blobs import BlobStore
+from eventstore.command_logs import CommandLogs
 from eventstore.high_water import HighWater
 from eventstore.sequencer import Published, Sequencer
 from eventstore.sqlite.folder import DataFolder
@@ -29,12 +31,16 @@ from eventstore.sqlite.log import SqliteLog
 from projections.projector import Projections
 from runner.local import LocalRunner
 from runs.accounts import AccountService
+from runs.artifacts import ArtifactService
+from runs.commands import CommandService
 from runs.dispatch import Dispatcher
+from runs.files import FileService
 from runs.keys import KeyService, KeyUse
 from runs.organization import Founded, first_start
 from runs.reap import Reaper
 from runs.redactions import RedactionService
-from runs.resources import ResourceService
+from runs.retention import Retention
+from runs.sandboxes import SandboxService
 from runs.service import RunService
 from runs.signing_keys import SigningKeyService
 from runs.uploads import UploadService
@@ -84,7 +90,16 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
             first = await first_start(store, plan=settings.plan_default)
             dispatcher = Dispatcher(store, Execution(store, blobs, runner), settings.runs, now_ms)
             stack.push_async_callback(dispatcher.close)
-            reaper = Reaper(store, runner.destroy_sandbox, settings.runs, now_ms)
+            logs = CommandLogs(settings.data_dir / "commands")
+            retention = Retention(store, blobs.delete_unless_newer, settings.runs, now_ms)
+            reaper = Reaper(
+                store,
+                runner.destroy_sandbox,
+                retention=retention,
+                logs=logs,
+                limits=settings.runs,
+                now_ms=now_ms,
+            )
             await reaper.recover()
             recovered = await dispatcher.recover()
             services = _services(
@@ -95,7 +110,11 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
                 blobs=blobs,
                 runner=runner,
                 dispatcher=dispatcher,
+                logs=logs,
             )
+            await services.commands.recover()
+            stack.push_async_callback(services.commands.close)
+            runner.tell_expired(reaper.record_expired)
             for forever in (
                 reaper.run_forever,
                 proof.sequencer.run_forever,
@@ -165,9 +184,12 @@ async def _open_proof(
 def _services(
     *,
     settings: Settings, keyring: Keyring, store: SqliteLog, blobs: BlobStore, runner: LocalRunner,
-    dispatcher: Dispatcher, proof: _Proof,
+    dispatcher: Dispatcher, proof: _Proof, logs: CommandLogs,
 ) -> Services:  # fmt: skip
-    runs = RunService(store, dispatcher, TemplateNames(runner.templates), settings.runs, now_ms)
+    templates = TemplateNames(runner.templates)
+    runs = RunService(store, dispatcher, templates, settings.runs, now_ms)
+    host = Hosting(runner, blobs.put_file, settings.runs.command_output_bytes_max)
+    sandboxes = SandboxService(store, host, templates, settings.runs)
     temporary_dir = settings.data_dir / "tmp"
     shutil.rmtree(temporary_dir, ignore_errors=True)  # bundles that a crash left half-written
     temporary_dir.mkdir(mode=0o700)
@@ -178,7 +200,12 @@ def _services(
         runs=runs,
         uploads=UploadService(runs, blobs.writer),
         redactions=RedactionService(runs),
-        resources=ResourceService(store, runner.destroy_sandbox),
+        sandboxes=sandboxes,
+        commands=CommandService(
+            store, host, sandboxes=sandboxes, logs=logs, limits=settings.runs, now_ms=now_ms
+        ),
+        files=FileService(sandboxes, host, settings.runs),
+        artifacts=ArtifactService(store, host, sandboxes, settings.runs, now_ms),
         accounts=AccountService(store),
         api_keys=KeyService(store, key_use),
         key_use=key_use,

@@ -157,6 +157,7 @@ class BlobStore:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._temporary = root / _TEMPORARY
+        self._naming = threading.Lock()
         self._prepare()
 
     def __repr__(self) -> str:
@@ -213,6 +214,22 @@ class BlobStore:
             fsync_directory(path.parent)
 
     @_storage_errors
+    def delete_unless_newer(self, sha256: str, time_s: float) -> bool:
+        """Remove the blob unless it was stored (again) after this unix time; tell whether it is gone.
+
+        Whoever stores the same bytes meanwhile is safe: they get a new file and time, under the same lock.
+        """
+        path = self.path(sha256)
+        with self._naming:
+            if not path.exists():
+                return True
+            if path.stat().st_mtime > time_s:
+                return False
+            path.unlink()
+        fsync_directory(path.parent)
+        return True
+
+    @_storage_errors
     def adopt(self, temporary: Path, sha256: str) -> None:
         """Give a complete, fsynced file its name.
 
@@ -220,7 +237,8 @@ class BlobStore:
         """
         path = self.path(sha256)
         make_directory(path.parent)
-        temporary.rename(path)
+        with self._naming:
+            temporary.rename(path)
         fsync_directory(path.parent)
 
     @_storage_errors

@@ -58,6 +58,7 @@ def _put(views: ViewWriter, doc: Mapping[str, Any]) -> ViewRow:
         parent=doc.get("sandboxId", ""),
         status="deleted" if "deletedAt" in doc else "stored",
         sort_key=doc.get("createdAt", ""),
+        labels={"sha256": doc["sha256"]} if "sha256" in doc else {},
         doc=encode(doc),
     )
     views.put("artifacts", row)

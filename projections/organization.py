@@ -9,8 +9,9 @@ from eventstore.log import ViewWriter
 from eventstore.views import ViewRow
 from evidence.canonical import encode
 from projections.artifact import merge_collected, merge_removed
+from projections.command import merge_finished, merge_started
 from projections.documents import known_document
-from projections.sandbox import merge_sandbox
+from projections.sandbox import merge_created, merge_destroyed, merge_extended
 
 Event = Mapping[str, Any]
 
@@ -81,19 +82,6 @@ def _api_key_revoked(views: ViewWriter, org_id: str, event: Event) -> ViewRow:
     return _put(views, "api_keys", org_id, doc, status="revoked")
 
 
-def _sandbox_destroyed(views: ViewWriter, org_id: str, event: Event) -> ViewRow:
-    return merge_sandbox(
-        views,
-        {
-            "id": event["sandboxId"],
-            "orgId": org_id,
-            "status": "destroyed",
-            "destroyedAt": event["createdAt"],
-            "destroyedReason": event["destroyedReason"],
-        },
-    )
-
-
 def _artifact_collected(views: ViewWriter, org_id: str, event: Event) -> ViewRow:
     return merge_collected(views, event, org_id=org_id, run=None)
 
@@ -112,7 +100,11 @@ _HANDLERS: Mapping[str, Callable[[ViewWriter, str, Event], ViewRow]] = {
     "project_updated": _project_updated,
     "api_key_created": _api_key_created,
     "api_key_revoked": _api_key_revoked,
-    "sandbox_destroyed": _sandbox_destroyed,
+    "sandbox_created": merge_created,
+    "sandbox_extended": merge_extended,
+    "sandbox_destroyed": merge_destroyed,
+    "command_started": merge_started,
+    "command_finished": merge_finished,
     "artifact_collected": _artifact_collected,
     "artifact_deleted": _artifact_removed,
     "artifact_expired": _artifact_removed,

@@ -1,8 +1,8 @@
 """The sandbox view: made by a run or on its own, kept or not, destroyed for good.
 
 Several runs and the organisation's stream write about one sandbox and have no common order, so the
-merge commutes: the status only climbs, the first maker names it, the latest expiry stands, the earliest
-destruction stands.
+merge commutes: the status only climbs, the first maker names it, the expiry that was set last stands, the
+earliest destruction stands.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ from projections.documents import known_document
 
 STATUS_RANK = {"creating": 0, "starting": 1, "running": 2, "ready": 3, "destroyed": 4}
 """A kept sandbox stays `ready` while a later run uses it (CONTRACT §8: never `idle`)."""
+
+
+EXPIRY = ("expirySetAt", "expiresAt", "ttlMs")
+"""Set together: what was set last stands, whether it comes earlier or later than what stood before."""
 
 
 def merge_run_sandbox(
@@ -36,7 +40,7 @@ def merge_run_sandbox(
         facts |= _cleanup_facts(event, reused=reused)
     elif not reused:
         facts["status"] = "running" if event["status"] == "running" else "starting"
-        facts["expiresAt"] = format_time(parse_time(run["createdAt"]) + run["timeoutMs"])
+        facts |= _expiry(run["createdAt"], format_time(parse_time(run["createdAt"]) + run["timeoutMs"]))
     if not reused:
         facts |= _maker_facts(run)
     elif "status" not in facts:
@@ -59,7 +63,7 @@ def _maker_facts(run: Mapping[str, Any]) -> dict[str, Any]:
 
 def _cleanup_facts(event: Mapping[str, Any], *, reused: bool) -> dict[str, Any]:
     if event["reason"] == "kept":
-        return {"status": "ready", "expiresAt": event["expiresAt"], "keptUntil": event["expiresAt"]}
+        return {"status": "ready", **_expiry(event["createdAt"], event["expiresAt"])}
     if reused and event["reason"] == "never_started":
         return {}  # it is somebody else's, or nobody's
     return {
@@ -67,6 +71,48 @@ def _cleanup_facts(event: Mapping[str, Any], *, reused: bool) -> dict[str, Any]:
         "destroyedAt": event["createdAt"],
         "destroyedReason": "platform_cleanup",
     }
+
+
+def _expiry(set_at: str, expires_at: str, ttl_ms: int | None = None) -> dict[str, Any]:
+    ttl_ms = parse_time(expires_at) - parse_time(set_at) if ttl_ms is None else ttl_ms
+    return {"expirySetAt": set_at, "expiresAt": expires_at, "ttlMs": ttl_ms}
+
+
+def merge_created(views: ViewWriter, org_id: str, event: Mapping[str, Any]) -> ViewRow:
+    """Fold `sandbox_created` (CONTRACT §6.7): a warm sandbox that no run made."""
+    template = event["template"]
+    facts = {
+        "id": event["sandboxId"],
+        "orgId": org_id,
+        "projectId": event["projectId"],
+        "status": "ready",
+        "templateId": template["id"],
+        "templateSlug": template["slug"],
+        "templateVersion": template["version"],
+        "templateVersionId": template["versionId"],
+        "metadata": event["metadata"],
+        "createdAt": event["createdAt"],
+        **_expiry(event["createdAt"], event["expiresAt"], event["ttlMs"]),
+    }
+    return merge_sandbox(views, facts)
+
+
+def merge_extended(views: ViewWriter, org_id: str, event: Mapping[str, Any]) -> ViewRow:
+    """Fold `sandbox_extended`: another expiry, counted from the event."""
+    expiry = _expiry(event["createdAt"], event["expiresAt"], event["ttlMs"])
+    return merge_sandbox(views, {"id": event["sandboxId"], "orgId": org_id, **expiry})
+
+
+def merge_destroyed(views: ViewWriter, org_id: str, event: Mapping[str, Any]) -> ViewRow:
+    """Fold `sandbox_destroyed`."""
+    facts = {
+        "id": event["sandboxId"],
+        "orgId": org_id,
+        "status": "destroyed",
+        "destroyedAt": event["createdAt"],
+        "destroyedReason": event["destroyedReason"],
+    }
+    return merge_sandbox(views, facts)
 
 
 def merge_sandbox(views: ViewWriter, facts: Mapping[str, Any]) -> ViewRow:
@@ -90,15 +136,9 @@ def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     first, second = sorted((one, other), key=_maker)
     doc: dict[str, Any] = {**second, **first}
     doc["status"] = max((f.get("status", "creating") for f in (one, other)), key=STATUS_RANK.__getitem__)
-    # Keeping a sandbox sets its expiry; before that it is the time the run may take at most.
-    for expiry in ("keptUntil", "expiresAt"):
-        known = [facts[expiry] for facts in (one, other) if expiry in facts]
-        if known:
-            doc[expiry] = max(known)
-    if "keptUntil" in doc:
-        doc["expiresAt"] = doc["keptUntil"]
-    if "createdAt" in doc and "expiresAt" in doc:
-        doc["ttlMs"] = parse_time(doc["expiresAt"]) - parse_time(doc["createdAt"])
+    expiries = [tuple(facts[name] for name in EXPIRY) for facts in (one, other) if "expirySetAt" in facts]
+    if expiries:
+        doc |= dict(zip(EXPIRY, max(expiries), strict=True))
     ends = [(f["destroyedAt"], f["destroyedReason"]) for f in (one, other) if "destroyedAt" in f]
     if ends:
         doc["destroyedAt"], doc["destroyedReason"] = min(ends)

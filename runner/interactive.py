@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Protocol
 
 from runner.files import FileStat
-
-CancelMode = Literal["graceful", "force"]
+from runner.job import CancelSignal
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,37 +42,11 @@ class CommandEnding:
     """Output beyond the limit, by stream."""
 
 
-class CommandCancel:
-    """Cancels one command: `graceful` leaves it a moment after SIGTERM, `force` cuts even that short."""
+class CommandCancel(CancelSignal, Protocol):
+    """Cancels one command: set alone it leaves it a moment after SIGTERM, with `forced` not even that."""
 
-    def __init__(self) -> None:
-        self._requested = asyncio.Event()
-        self.forced = asyncio.Event()
-        """Set by `force`."""
-
-    def __repr__(self) -> str:
-        return f"CommandCancel(mode={self.mode})"
-
-    @property
-    def mode(self) -> CancelMode | None:
-        """The stronger one that was requested; None while nobody canceled."""
-        if self.forced.is_set():
-            return "force"
-        return "graceful" if self._requested.is_set() else None
-
-    def request(self, mode: CancelMode) -> None:
-        """Cancel; a second request may only be stronger."""
-        if mode == "force":
-            self.forced.set()
-        self._requested.set()
-
-    def is_set(self) -> bool:
-        """True once canceled."""
-        return self._requested.is_set()
-
-    async def wait(self) -> object:
-        """Return once canceled."""
-        return await self._requested.wait()
+    forced: asyncio.Event
+    """Set, also later, when the command shall end at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,15 @@ class Sandboxes:
         """
         return self._registry.extend(sandbox_id, ttl_ms)
 
+    def require_free(self, sandbox_id: str) -> None:
+        """Raise what `run_command` would raise at once: `SandboxConflict`, `TooManyCommands`."""
+        self._registry.use(sandbox_id, beside_a_run=False)
+        if self._commands[sandbox_id] >= self._limits.sandbox_commands_max:
+            raise TooManyCommands(
+                f"{self._limits.sandbox_commands_max} commands run in sandbox {sandbox_id} already. "
+                "Wait for one to end, or cancel one."
+            )
+
     async def run_command(
         self, sandbox_id: str, command: SandboxCommand, emit: Emit, cancel: CommandCancel
     ) -> CommandEnding:
@@ -79,12 +88,8 @@ class Sandboxes:
         bad `cwd`, `TooManyCommands`, `SandboxUnavailable`, ValueError when command and environment are too
         long, and what `emit` raises, after the command was ended.
         """
+        self.require_free(sandbox_id)
         sandbox = self._registry.use(sandbox_id, beside_a_run=False)
-        if self._commands[sandbox_id] >= self._limits.sandbox_commands_max:
-            raise TooManyCommands(
-                f"{self._limits.sandbox_commands_max} commands run in sandbox {sandbox_id} already. "
-                "Wait for one to end, or cancel one."
-            )
         limit = self._limits.output_bytes_max
         wanted = limit if command.output_bytes_max is None else min(command.output_bytes_max, limit)
         self._count(sandbox_id, 1)

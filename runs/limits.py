@@ -41,3 +41,24 @@ class RunLimits:
     """Pause before the end of a run is recorded again when the disk was full."""
     key_use_interval_s: float = 60.0
     """How often the last use of API keys is written down."""
+    sandbox_ttl_ms_default: int = 60 * 60 * 1000
+    """A warm sandbox ends after this unless the caller says otherwise; the plan has the maximum."""
+    command_timeout_ms_default: int = 60 * 1000
+    command_timeout_ms_max: int = 10 * 60 * 1000
+    """Commands in a warm sandbox; runs have their own."""
+    command_env_max: int = 64
+    command_env_bytes_max: int = 64 * 1024
+    """Names and values together."""
+    command_output_bytes_max: int = 8 * 1024 * 1024
+    """Kept of one command in a warm sandbox, both streams together."""
+    command_answer_bytes_max: int = 256 * 1024
+    """Of each stream, in the answer of a command that was waited for."""
+    command_logs_ms: int = 24 * 60 * 60 * 1000
+    """How long the output of such a command is kept after its end. It is no evidence: runs are."""
+    command_cancel_wait_s: float = 5.0
+    """How long a cancel waits for the command's end before it answers that it still runs."""
+    file_direct_bytes_max: int = 256 * 1024
+    """Read or written in one JSON body (CONTRACT §7.2)."""
+    blob_grace_ms: int = 2 * 60 * 60 * 1000
+    """A content that no artifact refers to any more is removed after this. Longer than `transfer_ms_max`: a
+    staged archive may have the same bytes, and is an archive only when it is finalized."""

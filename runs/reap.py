@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+from eventstore.command_logs import CommandLogs
 from eventstore.log import Append, ExpectedHeadMismatch, StorageUnavailable
 from eventstore.views import ViewQuery
 from evidence.canonical import decode
@@ -14,21 +15,34 @@ from evidence.record import format_time, parse_time
 from runs import decide
 from runs.dispatch import Store, runs_in
 from runs.limits import RunLimits
-from runs.resources import DestroySandbox, record_destroyed
+from runs.retention import Retention
+from runs.sandboxes import record_destroyed
 from runs.session import load_session
 from runs.uploads import TRANSFER
 
 logger = logging.getLogger(__name__)
 SANDBOX_PAGE = 500
 
+DestroySandbox = Callable[[str], Awaitable[bool]]
+"""Ends a sandbox for real (wired to the runner in `cli`); False when it is not here."""
+
 
 class Reaper:
     """Looks around every `reap_interval_s`; every pass can be called by itself."""
 
     def __init__(
-        self, store: Store, destroy_sandbox: DestroySandbox, limits: RunLimits, now_ms: Callable[[], int]
+        self,
+        store: Store,
+        destroy_sandbox: DestroySandbox,
+        *,
+        retention: Retention,
+        logs: CommandLogs,
+        limits: RunLimits,
+        now_ms: Callable[[], int],
     ) -> None:
         self._store = store
+        self._retention = retention
+        self._logs = logs
         self._destroy = destroy_sandbox
         self._limits = limits
         self._now_ms = now_ms
@@ -48,6 +62,9 @@ class Reaper:
                 await self.end_overdue_runs()
                 await self.end_expired_sandboxes()
                 await self.forget_old_transfers()
+                self.forget_old_output()
+                await self._retention.expire_artifacts()
+                await self._retention.sweep_blobs()
             except StorageUnavailable:
                 logger.warning("overdue runs are not ended yet: no room on the disk")
             except Exception:
@@ -73,6 +90,19 @@ class Reaper:
         old = await self._store.expired_records(TRANSFER, self._now_ms())
         for record in old:
             await self._store.delete_record(TRANSFER, record.id)
+        return len(old)
+
+    async def record_expired(self, sandbox_id: str) -> None:
+        """The runner ended a sandbox because its time was over: say so at once."""
+        row = await self._store.get_view("sandboxes", sandbox_id)
+        if row is not None and row.status != "destroyed":
+            await record_destroyed(self._store, row.org_id, sandbox_id, "ttl_expired", "system")
+
+    def forget_old_output(self) -> int:
+        """Delete the kept output of commands that ended long ago."""
+        old = self._logs.older_than((self._now_ms() - self._limits.command_logs_ms) / 1000)
+        for command_id in old:
+            self._logs.delete(command_id)
         return len(old)
 
     async def _end_run(self, run_id: str) -> bool:

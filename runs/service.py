@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from eventstore.log import Answer, Append, ExpectedHeadMismatch, NewEvent
+from eventstore.log import Answer, Append, ExpectedHeadMismatch, NewEvent, Record
 from eventstore.views import ViewQuery, ViewRow
 from evidence.canonical import decode
 from evidence.record import parse_time
@@ -170,6 +170,7 @@ class RunService:
         *,
         idempotent: IdempotentRequest | None,
         render: Callable[[ViewRow | None], Answer] = changed_run,
+        records: Sequence[Record] = (),
     ) -> Answer:  # fmt: skip
         """Decide on the run as it stands and append the events, again and again until nobody was first.
 
@@ -185,7 +186,8 @@ class RunService:
                 return render(row)
             claim = idempotent.claim(render) if idempotent else None
             try:
-                done = await self.store.append(Append(run_id, head.size, events, claim=claim))
+                request = Append(run_id, head.size, events, claim=claim, records=records)
+                done = await self.store.append(request)
             except ExpectedHeadMismatch:
                 continue
             return done.answer or render(await self.store.get_view("runs", run_id))

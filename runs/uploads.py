@@ -21,6 +21,8 @@ from runs.service import RunService
 MIB = 1024 * 1024
 TRANSFER = "transfer"
 """The record kind of staged transfers; they are not views (DESIGN §2)."""
+ARCHIVE_BLOB = "archive_blob"
+"""The record kind of digests that are some run's archive: such a blob is never swept as an artifact."""
 TRANSFER_KEPT_MS = 24 * 60 * 60 * 1000
 """An expired transfer answers `upload_expired` this long, then `upload_not_found`."""
 
@@ -145,8 +147,9 @@ class UploadService:
             return decide.archive_uploaded(run, actor=who.key_id, sha256=sha256, size_bytes=size_bytes)
 
         return await self._runs.change(
-            who, run_id, "workspace_run:create", decision, idempotent=idempotent, render=_archive_answer
-        )
+            who, run_id, "workspace_run:create", decision, idempotent=idempotent, render=_archive_answer,
+            records=[Record(ARCHIVE_BLOB, sha256, b"{}")],
+        )  # fmt: skip
 
     async def _run(self, who: Principal, run_id: str) -> dict[str, Any]:
         row = await self._runs.get(who, run_id, "workspace_run:create")

@@ -15,10 +15,11 @@ from typing import Any, BinaryIO
 import pytest
 
 from runner.files import FileRefused
-from runner.interactive import CommandCancel, CommandEnding, SandboxCommand
+from runner.interactive import CommandEnding, SandboxCommand
 from runner.job import Job, Report, RequestedArtifact, Result, StoredBlob
 from runner.limits import RunnerLimits
 from runner.local import LocalRunner
+from runs.host import CancelRequest
 
 NOW_MS = 1_795_356_180_000
 SANDBOX_ID = "sbx_test1"
@@ -212,12 +213,12 @@ class Box:
         return self.on.runner
 
     async def run(
-        self, line: str, log: Log | None = None, cancel: CommandCancel | None = None, **changes: object
+        self, line: str, log: Log | None = None, cancel: CancelRequest | None = None, **changes: object
     ) -> CommandEnding:
         """Run a command to its end."""
         values: dict[str, object] = {"timeout_ms": 20_000, **changes}
         command = SandboxCommand(self.on.new_id("cmd"), line, **values)  # type: ignore[arg-type]
-        return await self.runner.run_command(self.id, command, (log or Log()).emit, cancel or CommandCancel())
+        return await self.runner.run_command(self.id, command, (log or Log()).emit, cancel or CancelRequest())
 
     async def says(self, line: str, **changes: object) -> str:
         """The standard output of a command."""
@@ -226,7 +227,7 @@ class Box:
         return log.output().decode()
 
     async def start(
-        self, line: str, cancel: CommandCancel | None = None, **changes: object
+        self, line: str, cancel: CancelRequest | None = None, **changes: object
     ) -> tuple[asyncio.Task[CommandEnding], Log]:
         """Start a command, and wait until it said something."""
         log = Log()

@@ -7,8 +7,8 @@ import pytest
 from tests.serving import FINISH_S_MAX, Running
 
 
-@pytest.mark.parametrize("value", ["bytes=abc", "foo", "bytes=99999999-", "bytes=0-0,5-6", "items=0-1"])
-def test_a_range_is_ignored_whatever_it_says(running: Running, value: str) -> None:
+@pytest.mark.parametrize("value", ["bytes=abc", "foo", "bytes=0-0,5-6", "items=0-1"])
+def test_a_bad_range_is_ignored_whatever_it_says(running: Running, value: str) -> None:
     """The framework would answer a malformed one with plain text (rule 7)."""
     run = running.run("true", artifacts=[{"path": "a.txt"}])
     for path in (
@@ -18,7 +18,15 @@ def test_a_range_is_ignored_whatever_it_says(running: Running, value: str) -> No
         whole, part = running.http.get(path), running.http.get(path, headers={"range": value})
         assert (whole.status_code, part.status_code) == (200, 200)
         assert part.content == whole.content
-        assert part.headers["accept-ranges"] == "none"
+
+
+@pytest.mark.parametrize("value", ["bytes=0-0", "bytes=99999999-"])
+def test_a_bundle_has_no_parts(running: Running, value: str) -> None:
+    """It was made for one answer: another request's part would be of another file."""
+    path = f"/v1/workspace-runs/{running.run('true')['id']}/proof/bundle"
+    whole, part = running.http.get(path), running.http.get(path, headers={"range": value})
+    assert (part.status_code, part.content) == (200, whole.content)
+    assert part.headers["accept-ranges"] == "none"
 
 
 def test_a_bundle_leaves_no_file_behind(running: Running) -> None:

@@ -7,9 +7,11 @@ from typing import TypeVar
 
 import pytest
 
+from eventstore.blobs import BlobStore
 from runner.limits import RunnerLimits
 from runs.limits import RunLimits
 from runs.reap import Reaper
+from runs.retention import Retention
 from tests.serving import Running, archive, archive_headers, serving
 
 T = TypeVar("T")
@@ -20,7 +22,21 @@ def _reap(running: Running, ahead_ms: int, what: Callable[[Reaper], Awaitable[T]
     """Let a reaper whose clock is ahead do one pass inside the server's loop."""
     services = running.server.services
     limits = services.runs.limits
-    later = Reaper(services.store, running.server.runner.destroy_sandbox, limits, lambda: services.runs.now_ms() + ahead_ms)  # fmt: skip  # noqa: E501 # one call
+
+    def later_ms() -> int:
+        return services.runs.now_ms() + ahead_ms
+
+    blobs = BlobStore(running.data_dir / "blobs")
+    retention = Retention(services.store, blobs.delete_unless_newer, limits, later_ms)
+    destroy = running.server.runner.destroy_sandbox
+    later = Reaper(
+        services.store,
+        destroy,
+        retention=retention,
+        logs=services.commands.logs,
+        limits=limits,
+        now_ms=later_ms,
+    )
 
     async def once() -> T:
         return await what(later)

@@ -12,11 +12,11 @@ import pytest
 import pytest_asyncio
 
 from runner.files import FileRefused
-from runner.interactive import CommandCancel
 from runner.link import PortClosed, SandboxUnavailable
 from runner.registry import SandboxConflict
 from runner.sandboxes import TooManyCommands
 from runner.templates import UnknownTemplate
+from runs.host import CancelRequest
 from tests.requires import need
 from tests.runner_kit import (
     HOUR_MS,
@@ -245,10 +245,10 @@ async def test_a_timeout_ends_one_command_and_no_other(box: Box) -> None:
 
 async def test_a_graceful_cancel_leaves_time_to_tidy_up(box: Box) -> None:
     """SIGTERM is enough for a command that heeds it."""
-    cancel = CommandCancel()
+    cancel = CancelRequest()
     line = "trap 'echo tidied; exit 0' TERM; echo up; while :; do sleep 0.02; done"
     running, log = await box.start(line, cancel)
-    cancel.request("graceful")
+    cancel.ask("graceful")
     ending = await running
     assert (ending.canceled, ending.exit_code, ending.signal) == (True, None, "SIGTERM")
     assert log.output() == b"up\ntidied\n"
@@ -256,9 +256,9 @@ async def test_a_graceful_cancel_leaves_time_to_tidy_up(box: Box) -> None:
 
 async def test_a_forced_cancel_does_not_ask(box: Box) -> None:
     """SIGKILL at once."""
-    word, cancel = _word(), CommandCancel()
+    word, cancel = _word(), CancelRequest()
     running, log = await box.start(f"trap 'echo tidied' TERM; echo up; sleep {word}", cancel)
-    cancel.request("force")
+    cancel.ask("force")
     ending = await running
     assert (ending.canceled, ending.signal) == (True, "SIGKILL")
     assert log.output() == b"up\n"
@@ -268,13 +268,13 @@ async def test_a_forced_cancel_does_not_ask(box: Box) -> None:
 async def test_force_cuts_the_time_short_that_a_graceful_cancel_left(provider: str, tmp_path: Path) -> None:
     """The grace is an hour here: without the second request this test would not end."""
     async with bench(provider, tmp_path, terminate_grace_ms=HOUR_MS) as own, warm_sandbox(own) as box:
-        cancel = CommandCancel()
+        cancel = CancelRequest()
         line = "trap 'echo ignored' TERM; echo up; while :; do sleep 0.02; done"
         running, log = await box.start(line, cancel)
-        cancel.request("graceful")
+        cancel.ask("graceful")
         while b"ignored" not in log.output():  # noqa: ASYNC110  # the log tells of kinds of reports only
             await asyncio.sleep(0.01)
-        cancel.request("force")
+        cancel.ask("force")
         assert (await running).signal == "SIGKILL"
 
 
@@ -319,11 +319,11 @@ async def test_a_command_that_stops_everything_is_ended_by_its_timeout(on: Bench
 
 async def test_commands_at_once_have_a_limit(box: Box) -> None:
     """The one too many is told so, and may come when another has ended."""
-    cancel = CommandCancel()
+    cancel = CancelRequest()
     commands = [(await box.start("echo up; sleep 30", cancel))[0] for _ in range(4)]
     with pytest.raises(TooManyCommands, match="4 commands"):
         await box.run("true")
-    cancel.request("force")
+    cancel.ask("force")
     await asyncio.gather(*commands)
     assert (await box.run("true")).exit_code == 0
 

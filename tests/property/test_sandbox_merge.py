@@ -12,22 +12,25 @@ TIMES = st.integers(1_790_000_000_000, 1_790_000_000_005).map(format_time)
 
 
 def _facts_of(number: int) -> st.SearchStrategy[dict[str, object]]:
+    expiry = {"expirySetAt": TIMES, "expiresAt": TIMES, "ttlMs": st.integers(1, 3)}
     run = {
         "id": st.just("sbx_a"),
         "status": st.sampled_from([status for status in STATUS_RANK if status != "destroyed"]),
         "createdAt": TIMES,
         "workspaceRunId": st.just(f"wsr_{number}"),
         "metadata": st.just({"run": str(number)}),
-        "expiresAt": TIMES,
+        **expiry,
     }
-    kept = {**run, "status": st.just("ready"), "keptUntil": TIMES}
+    kept = {**run, "status": st.just("ready")}
+    extended = {"id": st.just("sbx_a"), **expiry}
     destroyed = {
         "id": st.just("sbx_a"),
         "status": st.just("destroyed"),
         "destroyedAt": TIMES,
         "destroyedReason": st.sampled_from(["ttl_expired", "user_killed"]),
     }
-    return st.fixed_dictionaries(run) | st.fixed_dictionaries(kept) | st.fixed_dictionaries(destroyed)
+    kinds = (run, kept, extended, destroyed)
+    return st.one_of([st.fixed_dictionaries(kind) for kind in kinds])
 
 
 @given(st.tuples(*(_facts_of(number) for number in range(4))))

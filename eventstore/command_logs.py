@@ -1,0 +1,109 @@
+"""Output of commands in warm sandboxes: one file of lines a command, beside the log and no part of it.
+
+It is not fsynced and proves nothing (CONTRACT §6.7: not folded): whoever needs durable output makes a run. A
+line is one JSON object, its seq is its number in the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+COMMAND_ID = re.compile(r"cmd_[A-Za-z0-9]{1,64}")
+READ_BYTES_MAX = 4 * 1024 * 1024
+"""One page of lines ends at the first line past this."""
+
+
+class CommandLogs:
+    """A folder of such files; one process owns it."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder = folder
+        self._counts: dict[str, int] = {}
+        self._news: dict[str, asyncio.Event] = {}
+
+    def __repr__(self) -> str:
+        return f"CommandLogs(writing={len(self._counts)})"
+
+    def begin(self, command_id: str) -> None:
+        """A command starts to write."""
+        self._path(command_id).touch(mode=0o600)
+        self._counts[command_id] = 0
+        self._news[command_id] = asyncio.Event()
+
+    async def append(self, command_id: str, lines: Sequence[bytes]) -> None:
+        """Add lines, whose seqs go on from `next_seq`."""
+        data = b"".join([line + b"\n" for line in lines])
+        await asyncio.to_thread(self._write, command_id, data)
+        self._counts[command_id] += len(lines)
+        self._wake(command_id)
+
+    def next_seq(self, command_id: str) -> int:
+        """The seq of the next line of a command that writes."""
+        return self._counts[command_id] + 1
+
+    def end(self, command_id: str) -> None:
+        """The command has ended: followers look for its end, and nothing is kept in memory."""
+        self._counts.pop(command_id, None)
+        if news := self._news.pop(command_id, None):
+            news.set()
+
+    async def wait(self, command_id: str, timeout_s: float) -> bool:
+        """Until there may be more or the command has ended; False when the time ran out."""
+        news = self._news.get(command_id)
+        if news is None:
+            return True
+        try:
+            async with asyncio.timeout(timeout_s):
+                await news.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def read(self, command_id: str, after_seq: int, limit: int) -> list[bytes]:
+        """Up to `limit` lines behind `after_seq`; none when the file is gone."""
+        return await asyncio.to_thread(self._read, command_id, after_seq, limit)
+
+    def delete(self, command_id: str) -> None:
+        """Remove the file if it is there."""
+        self._path(command_id).unlink(missing_ok=True)
+
+    def older_than(self, time_s: float) -> list[str]:
+        """Ids of commands whose file was last written before this time."""
+        return [
+            path.stem
+            for path in self._folder.glob("cmd_*.ndjson")
+            if path.stem not in self._counts and path.stat().st_mtime < time_s
+        ]
+
+    def _wake(self, command_id: str) -> None:
+        self._news[command_id].set()
+        self._news[command_id] = asyncio.Event()
+
+    def _write(self, command_id: str, data: bytes) -> None:
+        with self._path(command_id).open("ab") as file:
+            file.write(data)
+
+    def _read(self, command_id: str, after_seq: int, limit: int) -> list[bytes]:
+        lines: list[bytes] = []
+        size_bytes = 0
+        try:
+            with self._path(command_id).open("rb") as file:
+                for seq, line in enumerate(file, 1):
+                    if seq <= after_seq or not line.endswith(b"\n"):
+                        continue
+                    lines.append(line[:-1])
+                    size_bytes += len(line)
+                    if len(lines) >= limit or size_bytes >= READ_BYTES_MAX:
+                        break
+        except FileNotFoundError:
+            return []
+        return lines
+
+    def _path(self, command_id: str) -> Path:
+        if not COMMAND_ID.fullmatch(command_id):
+            raise ValueError(f"{command_id!r} is no command id.")
+        return self._folder / f"{command_id}.ndjson"

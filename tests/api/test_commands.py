@@ -1,0 +1,213 @@
+"""Commands in a warm sandbox: waited for, in the background, canceled, followed, and their artifacts."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from runs.limits import RunLimits
+from tests.serving import Running, serving
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server that keeps little output of a command."""
+    limits = RunLimits(command_output_bytes_max=100_000, command_answer_bytes_max=1000)
+    with serving(tmp_path_factory.mktemp("commands"), runs=limits) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def base(running: Running) -> str:
+    """The path of a warm sandbox."""
+    sandbox = running.http.post("/v1/sandboxes", json={"template": "python"}).json()["sandbox"]
+    return f"/v1/sandboxes/{sandbox['id']}"
+
+
+def run(running: Running, base: str, command: str, **fields: object) -> dict[str, Any]:
+    """A command that was waited for."""
+    answer = running.http.post(f"{base}/commands", json={"command": command, **fields})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()["command"]
+    return found
+
+
+def start(running: Running, base: str, command: str, **fields: object) -> dict[str, Any]:
+    """A command in the background."""
+    answer = running.http.post(f"{base}/commands", json={"command": command, "background": True, **fields})
+    assert answer.status_code == 202, answer.text
+    found: dict[str, Any] = answer.json()["command"]
+    return found
+
+
+def ended(running: Running, command_id: str) -> dict[str, Any]:
+    """Its record once it has ended."""
+    while (found := running.http.get(f"/v1/commands/{command_id}").json()["command"])["status"] == "running":
+        time.sleep(0.02)
+    result: dict[str, Any] = found
+    return result
+
+
+def code(answer: httpx2.Response) -> tuple[int, str]:
+    """Status and code of a refusal."""
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+def test_a_command_that_is_waited_for_answers_with_its_output(running: Running, base: str) -> None:
+    """Exit code, both streams, folder and environment; the answer names variables and no values."""
+    body = {"command": 'echo "$GREETING"; pwd; echo bad >&2; exit 3', "env": {"GREETING": "hallo"}}
+    for path in ("commands", "commands/run"):
+        answer = running.http.post(f"{base}/{path}", json={**body, "cwd": "/workspace"})
+        assert answer.status_code == 200
+        command = answer.json()["command"]
+        assert (command["status"], command["exitCode"]) == ("exited", 3)
+        assert command["stdout"].startswith("hallo\n")
+        assert command["stderr"] == "bad\n"
+        assert (command["envKeys"], command["env"]) == (["GREETING"], {})
+        assert command["finishedAt"] >= command["startedAt"]
+        assert command["durationMs"] >= 0
+
+
+def test_a_background_command_goes_on_while_others_run(running: Running, base: str) -> None:
+    """The older name answers 202 as well."""
+    answer = running.http.post(f"{base}/commands/start", json={"command": "sleep 60"})
+    assert answer.status_code == 202
+    background = answer.json()["command"]
+    assert background["status"] == "running"
+    assert run(running, base, "echo meanwhile")["stdout"] == "meanwhile\n"
+    assert running.http.get(f"/v1/commands/{background['id']}").json()["command"]["status"] == "running"
+    canceled = running.http.post(f"/v1/commands/{background['id']}/cancel").json()["command"]
+    assert (canceled["status"], canceled["cancelMode"]) == ("canceled", "graceful")
+
+
+def test_force_ends_what_takes_no_notice_of_a_polite_cancel(running: Running, base: str) -> None:
+    """An unknown mode is refused; canceling what has ended answers it as it stands."""
+    stubborn = start(running, base, "trap '' TERM; while :; do sleep 0.1; done")
+    path = f"/v1/commands/{stubborn['id']}"
+    assert code(running.http.post(f"{path}/cancel", json={"mode": "politely"})) == (400, "invalid_request")
+    forced = running.http.post(f"{path}/cancel", json={"mode": "force"}).json()["command"]
+    assert (forced["status"], forced["cancelMode"], forced["terminationSignal"]) == (
+        "canceled",
+        "force",
+        "SIGKILL",
+    )
+    assert running.http.post(f"{path}/cancel").json()["command"] == forced
+
+
+def test_a_command_over_its_time_is_timed_out(running: Running, base: str) -> None:
+    """It ends, and says so."""
+    command = run(running, base, "sleep 60", timeoutMs=300)
+    assert command["status"] == "timed_out"
+    assert "exitCode" not in command
+
+
+def test_logs_are_paged_by_seq_and_streamed_until_the_end(running: Running, base: str) -> None:
+    """`nextSeq` fed back as `afterSeq` misses and repeats nothing; frames are LF and end with `terminal`."""
+    command = start(running, base, "for i in 1 2 3; do echo out $i; echo err $i >&2; sleep 0.1; done")
+    with running.http.stream("GET", f"/v1/commands/{command['id']}/stream") as stream:
+        text = b"".join(stream.iter_raw()).decode()
+    assert "\r" not in text
+    frames = [frame for frame in text.split("\n\n") if "data: " in frame]
+    events = [json.loads(frame.split("data: ", 1)[1]) for frame in frames]
+    assert events[-1]["type"] == "terminal"
+    assert events[-1]["command"]["status"] == "exited"
+    logs = events[:-1]
+    assert [event["seq"] for event in logs] == list(range(1, len(logs) + 1))
+    for stream_name, word in (("stdout", "out"), ("stderr", "err")):
+        data = "".join(event["data"] for event in logs if event["stream"] == stream_name)
+        assert data == f"{word} 1\n{word} 2\n{word} 3\n"
+    paged: list[dict[str, Any]] = []
+    after = 0
+    while True:
+        page = running.http.get(f"/v1/commands/{command['id']}/logs?afterSeq={after}&limit=2").json()
+        paged += page["data"]
+        if not page["hasMore"]:
+            break
+        after = page["nextSeq"]
+    assert [(one["seq"], one["stream"], one["data"]) for one in paged] == [
+        (one["seq"], one["stream"], one["data"]) for one in logs
+    ]
+    resumed = running.http.get(f"/v1/commands/{command['id']}/stream?afterSeq={len(logs)}").text
+    assert resumed.startswith("event: terminal\n")
+    assert running.http.get(f"/v1/commands/{command['id']}/logs?afterSeq=99").json() == {
+        "data": [],
+        "hasMore": False,
+    }
+
+
+def test_output_over_the_cap_is_cut_and_says_so(running: Running, base: str) -> None:
+    """The answer is cut sooner than what is kept; the command runs on either way."""
+    command = run(running, base, "head -c 5000 /dev/zero | tr '\\0' x; exit 4")
+    assert (len(command["stdout"]), command["stdoutTruncated"], command["exitCode"]) == (1000, True, 4)
+    flood = run(running, base, "head -c 300000 /dev/zero | tr '\\0' x; exit 5")
+    assert (flood["truncated"], flood["exitCode"]) == (True, 5)
+
+
+def test_one_key_starts_one_command(running: Running, base: str) -> None:
+    """A repeated request waits for the same end; another request with the key is refused."""
+    headers = {"idempotency-key": "count once"}
+    body = {"command": "echo x >> counted; cat counted"}
+    answers = [running.http.post(f"{base}/commands", json=body, headers=headers) for _ in range(3)]
+    assert {answer.content for answer in answers} == {answers[0].content}
+    assert answers[0].json()["command"]["stdout"] == "x\n"
+    other = running.http.post(f"{base}/commands", json={"command": "true"}, headers=headers)
+    assert code(other) == (409, "idempotency_key_reused")
+
+
+def test_a_command_keeps_the_files_it_was_asked_for(running: Running, base: str) -> None:
+    """Or says which could not be; on success only, when that was wanted."""
+    made = run(
+        running,
+        base,
+        "echo 1 > a; echo 2 > b",
+        collect=[{"path": "a"}, {"path": "/workspace/b", "name": "B"}],
+    )
+    assert made["collectStatus"] == "succeeded"
+    names = {
+        running.http.get(f"/v1/artifacts/{one}").json()["artifact"]["name"] for one in made["artifactIds"]
+    }
+    assert names == {"a", "B"}
+    some = run(running, base, "true", collect=[{"path": "a"}, {"path": "absent"}])
+    assert (some["collectStatus"], some["collectErrors"][0]["code"]) == ("partial", "file_not_found")
+    failed = run(running, base, "false", collect=[{"path": "a"}], collectOn="success")
+    assert failed["collectStatus"] == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"command": ""}, (400, "invalid_request")),
+        ({"command": " "}, (400, "invalid_request")),
+        ({"command": "x" * 40_000}, (400, "invalid_request")),
+        ({"command": "a\0b"}, (400, "invalid_request")),
+        ({"command": "true", "timeoutMs": 600_001}, (400, "invalid_request")),
+        ({"command": "true", "env": {"PATH": "/x"}}, (400, "reserved_env_key")),
+        ({"command": "true", "env": {"LD_PRELOAD": "/x"}}, (400, "reserved_env_key")),
+        ({"command": "true", "env": {"A B": "x"}}, (400, "invalid_request")),
+        ({"command": "true", "env": {"A": 1}}, (400, "invalid_request")),
+        ({"command": "true", "cwd": "/etc"}, (400, "path_outside_workspace")),
+        ({"command": "true", "collect": [{"path": "../x"}]}, (400, "path_outside_workspace")),
+        ({"command": "true", "collect": [{"path": "*.txt"}]}, (400, "invalid_request")),
+    ],
+    ids=lambda value: value[1] if isinstance(value, tuple) else None,
+)
+def test_a_bad_command_is_refused_by_name(
+    running: Running, base: str, body: object, expected: tuple[int, str]
+) -> None:
+    """Nothing is started for it."""
+    assert code(running.http.post(f"{base}/commands", json=body)) == expected
+
+
+def test_commands_of_a_destroyed_sandbox_say_so(running: Running) -> None:
+    """A running one is killed; a new one is 410."""
+    sandbox = running.http.post("/v1/sandboxes", json={"template": "base"}).json()["sandbox"]
+    path = f"/v1/sandboxes/{sandbox['id']}"
+    command = start(running, path, "sleep 60")
+    running.http.delete(path)
+    found = ended(running, command["id"])
+    assert (found["status"], found["killedReason"]) == ("killed", "sandbox_destroyed")
+    assert code(running.http.post(f"{path}/commands", json={"command": "true"})) == (410, "sandbox_destroyed")
+    assert code(running.http.get("/v1/commands/cmd_unknown")) == (404, "not_found")
