@@ -15,7 +15,7 @@ from runs.refusal import Refusal
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)]
 SizeBytes = Annotated[int, Field(ge=0, lt=2**53)]
 DurationMs = Annotated[int, Field(ge=1, lt=2**53)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Path = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
 
@@ -90,7 +90,7 @@ class CollectBody(Body):
     """One entry of `collect`: a file to keep as an artifact when the command ends."""
 
     path: Path
-    name: Name | None = None
+    name: Path | None = None
 
 
 class RunCommandBody(Body):
@@ -146,7 +146,7 @@ class CreateArtifactBody(Body):
     """POST /v1/sandboxes/{id}/artifacts."""
 
     path: Path
-    name: Name | None = None
+    name: Path | None = None
 
 
 class CreatePreviewBody(Body):
