@@ -31,6 +31,22 @@ STATUS: Mapping[str, int] = {
     "file_too_large": 413,
     "slow_down": 429,
     "internal_error": 500,
+    "command_timed_out": 500,
+    "directory_not_empty": 409,
+    "file_already_exists": 409,
+    "file_not_found": 404,
+    "invalid_file_encoding": 400,
+    "parent_directory_not_found": 404,
+    "path_is_directory": 400,
+    "path_not_directory": 400,
+    "quota_exceeded": 429,
+    "rate_limited": 429,
+    "reserved_env_key": 400,
+    "resource_allocation_failed": 503,
+    "sandbox_destroyed": 410,
+    "sandbox_ttl_exceeded": 400,
+    "unsupported_preview_auth_mode": 400,
+    "unsupported_runtime_option": 400,
 }
 """HTTP status per code (CONTRACT §7.1, §11)."""
 
