@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+from pydantic.alias_generators import to_pascal
 from pydantic.json_schema import models_json_schema
 
 from api.bodies import Body
@@ -68,6 +69,7 @@ def document() -> dict[str, Any]:
             "schemas": {**SCHEMAS, **body_schemas()},
             "parameters": {name: _parameter(parameter) for name, parameter in _SHARED_PARAMETERS.items()},
             "headers": _HEADERS,
+            "responses": _error_responses(),
             "securitySchemes": {
                 "bearerAuth": {"type": "http", "scheme": "bearer", "description": "An API key, `cn_live_…`."}
             },
@@ -172,8 +174,15 @@ def _responses(operation: Operation) -> dict[str, Any]:
             other["content"] = success["content"]
         made[str(status)] = other
     for status, codes in errors_by_status(operation.codes).items():
-        made[str(status)] = _error_response(status, codes)
+        shared = {"$ref": f"#/components/responses/{to_pascal(codes[0])}"}
+        made[str(status)] = shared if len(codes) == 1 else _error_response(status, codes)
     return made
+
+
+def _error_responses() -> dict[str, Any]:
+    """One for each code, for statuses under which an operation has no other."""
+    codes = sorted({code for operation in OPERATIONS for code in operation.codes})
+    return {to_pascal(code): _error_response(STATUS[code], [code]) for code in codes}
 
 
 def _error_response(status: int, codes: Sequence[str]) -> dict[str, Any]:

@@ -24,8 +24,8 @@ ORGANIZATION_EVENT_TYPES = (
     "organization_created", "organization_updated", "user_added", "user_updated", "user_removed",
     "project_created", "project_updated", "api_key_created", "api_key_revoked", "secret_set",
     "secret_deleted", "sandbox_created", "sandbox_extended", "sandbox_destroyed", "artifact_collected",
-    "artifact_deleted", "artifact_expired", "preview_created", "preview_revoked", "preview_expired", "command_started",
-    "command_finished", "signing_key_rotated",
+    "artifact_deleted", "artifact_expired", "preview_created", "preview_revoked", "preview_expired",
+    "command_started", "command_finished", "signing_key_rotated",
 )  # fmt: skip
 
 
