@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from api import (
     account_routes,
+    discovery_routes,
     event_routes,
     key_routes,
     log_routes,
@@ -34,6 +35,7 @@ ROUTES = (
     key_routes,
     log_routes,
     resource_routes,
+    discovery_routes,
 )
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
 from pydantic.alias_generators import to_pascal
 from pydantic.json_schema import models_json_schema
 
-from api.bodies import Body
 from api.errors import RETRYABLE, STATUS
-from api.operation_tables.fields import FIELDS
+from api.operation_tables.fields import EXAMPLES, FIELDS
 from api.operation_tables.operation import (
     IDEMPOTENCY_KEY,
     JSON,
@@ -77,6 +77,7 @@ def document() -> dict[str, Any]:
     }
 
 
+@cache
 def document_bytes() -> bytes:
     """The document as canonical JSON, the same bytes at each start."""
     return encode(document())
@@ -149,12 +150,9 @@ def _request_body(operation: Operation) -> dict[str, Any] | None:
         return {"required": True, "content": {operation.upload: {}}}
     if operation.body is None:
         return None
-    content = {JSON: {"schema": ref(_name(operation.body))}}
+    name = operation.body.__name__
+    content = {JSON: {"schema": ref(name), "example": EXAMPLES[name]}}
     return {"required": operation.is_body_required, "content": content}
-
-
-def _name(body: type[Body]) -> str:
-    return body.__name__
 
 
 def _responses(operation: Operation) -> dict[str, Any]:

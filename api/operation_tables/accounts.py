@@ -33,7 +33,16 @@ _KEY = as_json(wraps(apiKey="ApiKey"))
 _SECRET_ONCE = {"secret": described(TEXT, "The credential itself; shown this once and stored nowhere.")}
 _NEW_KEY = as_json(record({"apiKey": ref("ApiKey"), **_SECRET_ONCE}))
 _ORG = as_json(wraps(organization="Organization"))
-_NEW_ORG = as_json(record({"organization": ref("Organization")}, {"apiKey": ref("ApiKey"), **_SECRET_ONCE}))
+_NEW_ORG = as_json(
+    record(
+        {
+            "organization": ref("Organization"),
+            "project": ref("Project"),
+            "apiKey": ref("ApiKey"),
+            **_SECRET_ONCE,
+        }
+    )
+)
 _USER = as_json(wraps(user="User"))
 _SECRET = as_json(record({"secret": ref("Secret")}))
 
@@ -45,13 +54,13 @@ PROJECT_OPERATIONS = (
     Operation(
         "POST", _PROJECTS, "createProject", "Projects", "Create a project",
         scope="project:create", body=CreateProjectBody, status=201, answer=_PROJECT, is_idempotent=True,
-        errors=("conflict", "quota_exceeded"),
+        errors=("quota_exceeded",),
     ),
     Operation("GET", _A_PROJECT, "getProject", "Projects", "Get a project", answer=_PROJECT),
     Operation(
         "PATCH", _A_PROJECT, "updateProject", "Projects", "Change a project's name or limits",
         scope="project:create", description="What is left out stays; a limit of null is lifted.",
-        body=UpdateProjectBody, answer=_PROJECT, is_idempotent=True, errors=("conflict",),
+        body=UpdateProjectBody, answer=_PROJECT,
     ),
     Operation(
         "GET", f"{_A_PROJECT}/secrets", "listSecrets", "Projects", "List the names of a project's secrets",
@@ -80,11 +89,11 @@ KEY_OPERATIONS = (
         body=CreateApiKeyBody, status=201, answer=_NEW_KEY,
     ),
     Operation(
-        "GET", f"{_KEYS}/{{api_key_id}}", "getApiKey", "API Keys", "Get an API key's record",
+        "GET", f"{_KEYS}/{{key_id}}", "getApiKey", "API Keys", "Get an API key's record",
         scope="api_key:read", answer=_KEY,
     ),
     Operation(
-        "DELETE", f"{_KEYS}/{{api_key_id}}", "revokeApiKey", "API Keys", "Revoke an API key",
+        "DELETE", f"{_KEYS}/{{key_id}}", "revokeApiKey", "API Keys", "Revoke an API key",
         scope="api_key:revoke", description="Its open streams end within five seconds.", answer=_KEY,
     ),
 )  # fmt: skip
@@ -92,7 +101,8 @@ KEY_OPERATIONS = (
 ORGANIZATION_OPERATIONS = (
     Operation(
         "GET", _ORGS, "listOrganizations", "Organisations", "List the organisations that the key sees",
-        scope="audit:read", answer=a_page("Organization"), is_paginated=True,
+        description="Its own; for the operator of the server, whose key has `org:create`, all of them.",
+        answer=a_page("Organization"),
     ),
     Operation(
         "POST", _ORGS, "createOrganization", "Organisations", "Create an organisation",
@@ -106,7 +116,8 @@ ORGANIZATION_OPERATIONS = (
     ),
     Operation(
         "PATCH", _AN_ORG, "updateOrganization", "Organisations", "Change an organisation's name or plan",
-        scope="org:update", body=UpdateOrganizationBody, answer=_ORG, is_idempotent=True,
+        scope="org:update", description="Another plan wants `org:create` instead, which the operator has.",
+        body=UpdateOrganizationBody, answer=_ORG,
     ),
     Operation(
         "GET", f"{_AN_ORG}/users", "listUsers", "Organisations", "List users",
@@ -114,16 +125,16 @@ ORGANIZATION_OPERATIONS = (
     ),
     Operation(
         "POST", f"{_AN_ORG}/users", "createUser", "Organisations", "Add a user",
-        scope="user:write", body=UserBody, status=201, answer=_USER, is_idempotent=True, errors=("conflict",),
+        scope="user:write", body=UserBody, status=201, answer=_USER, is_idempotent=True,
     ),
     Operation(
         "PATCH", f"{_AN_ORG}/users/{{user_id}}", "updateUser", "Organisations",
         "Change a user's name or role",
-        scope="user:write", body=UpdateUserBody, answer=_USER, is_idempotent=True, errors=("conflict",),
+        scope="user:write", body=UpdateUserBody, answer=_USER, errors=("conflict",),
     ),
     Operation(
         "DELETE", f"{_AN_ORG}/users/{{user_id}}", "removeUser", "Organisations", "Remove a user",
-        scope="user:write", answer=_USER, is_idempotent=True, errors=("conflict",),
+        scope="user:write", description="Keys that the person made stay.", answer=_USER, errors=("conflict",),
     ),
     Operation(
         "GET", f"{_AN_ORG}/events", "listOrganizationEvents", "Organisations",

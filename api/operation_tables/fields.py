@@ -111,3 +111,34 @@ FIELDS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "UpdateUserBody": {"name": _NAME, "role": {"description": "An owner may everything, a member least."}},
 }
 """By body and the field's name on the wire; merged over what the body's type already says."""
+
+_DIGEST = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
+EXAMPLES: Mapping[str, Mapping[str, Any]] = {
+    "CreateRunBody": {
+        "command": "make test", "artifacts": [{"path": "report.xml"}], "metadata": {"branch": "main"},
+    },
+    "CreateTransferBody": {"sha256": _DIGEST, "sizeBytes": 3},
+    "FinalizeBody": {
+        "uploadId": "upl_4bfl2o7ngqdyzhx5t3wcrmkeva", "sha256": _DIGEST, "sizeBytes": 3,
+    },
+    "RedactionBody": {"targets": [17, 18], "reason": "printed a password"},
+    "CreateSandboxBody": {"template": "python-node", "ttlMs": 600000},
+    "TtlBody": {"ttlMs": 1800000},
+    "RunCommandBody": {"command": "python3 -m unittest", "timeoutMs": 60000},
+    "CancelCommandBody": {"mode": "graceful"},
+    "WriteFileBody": {"path": "notes/todo.txt", "content": "one line\n", "createParents": True},
+    "MkdirBody": {"path": "notes", "parents": True},
+    "MoveFileBody": {"from": "notes/todo.txt", "to": "notes/done.txt"},
+    "FileDownloadUrlBody": {"path": "report.xml"},
+    "CreateArtifactBody": {"path": "report.xml", "name": "unit tests"},
+    "CreatePreviewBody": {"port": 8000, "authMode": "token"},
+    "CreateProjectBody": {"name": "payments"},
+    "UpdateProjectBody": {"name": "payments"},
+    "CreateApiKeyBody": {"name": "build server", "scopes": ["workspace_run:create", "workspace_run:read"]},
+    "SecretBody": {"value": "the secret itself"},
+    "CreateOrganizationBody": {"name": "Acme", "plan": "builder"},
+    "UpdateOrganizationBody": {"name": "Acme Works"},
+    "UserBody": {"name": "Ada", "role": "member"},
+    "UpdateUserBody": {"role": "admin"},
+}  # fmt: skip
+"""A body of each kind as somebody might send it."""

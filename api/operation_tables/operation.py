@@ -108,7 +108,7 @@ PATH_PARAMETERS: Mapping[str, Parameter] = dict(
         _in_path("artifact_id", "art", "the artifact"),
         _in_path("preview_id", "prv", "the preview"),
         _in_path("project_id", "prj", "the project"),
-        _in_path("api_key_id", "key", "the API key"),
+        _in_path("key_id", "key", "the API key"),
         _in_path("org_id", "org", "the organisation"),
         _in_path("user_id", "usr", "the user"),
         (
@@ -119,6 +119,12 @@ PATH_PARAMETERS: Mapping[str, Parameter] = dict(
                 {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
                 "path",
                 required=True,
+            ),
+        ),
+        (
+            "page",
+            Parameter(
+                "page", "One of the pages that `/docs` lists.", {"type": "string"}, "path", required=True
             ),
         ),
         ("size", Parameter("size", "A size out of `/log/handovers`.", COUNT, "path", required=True)),
