@@ -8,6 +8,7 @@ import re
 from api.operation_tables.fields import EXAMPLES
 from api.operation_tables.operation import BYTES, JSON, SSE, Operation
 
+LINE_CHARS_MAX = 56
 _ARCHIVE = "archive.tar.gz"
 _HEADERS = {
     "x-crownest-archive-sha256": f"$(sha256sum < {_ARCHIVE} | cut -c 1-64)",
@@ -44,8 +45,12 @@ def curl(operation: Operation) -> str:
 def json_example(operation: Operation) -> str:
     """The example of the operation's body; no quotation mark of the shell occurs in it."""
     assert operation.body is not None, "only operations with a body have an example of one"
-    # Not the canonical bytes: people read it, so fields keep their order and have spaces between them.
-    return json.JSONEncoder(ensure_ascii=False).encode(EXAMPLES[operation.body.__name__])
+    # Not the canonical bytes: people read it, so fields keep their order, on lines of their own when long.
+    example = EXAMPLES[operation.body.__name__]
+    short = json.JSONEncoder(ensure_ascii=False).encode(example)
+    if len(short) <= LINE_CHARS_MAX:
+        return short
+    return json.JSONEncoder(ensure_ascii=False, indent=2).encode(example)
 
 
 def _url(operation: Operation) -> str:

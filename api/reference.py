@@ -75,7 +75,7 @@ def pages() -> Mapping[str, Page]:
             Page(slug(tag), tag, "operations.html", {"entries": [entry(o) for o in by_tag[tag]]})
             for tag in by_tag
         ),
-        Page(OBJECTS, "Objects", "objects.html", {"objects": [o for o in objects if o[2]], "words": words}),
+        Page(OBJECTS, "Objects", "objects.html", {"objects": objects, "words": words}),
     ]
     return {page.name: page for page in made}
 
@@ -135,7 +135,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters["prose"] = prose
+    made.filters["breakable"] = breakable
     return made
+
+
+def breakable(path: str) -> Markup:
+    """An escaped path that a narrow window breaks at its slashes."""
+    return Markup("<wbr>/").join(path.split("/"))
 
 
 def prose(text: str) -> Markup:

@@ -92,7 +92,7 @@ def _bounds(kind: str, schema: Schema) -> Iterator[str]:
     least, most = schema.get(low), schema.get(high)
     unit = "" if low == "minimum" else " characters"
     if most is not None and most < 2**53 - 1:
-        yield f"{least or 0} to {most}{unit}"
+        yield (f"{least:,} to {most:,}" if least is not None else f"up to {most:,}") + unit
     elif least is not None and least > 0 and not unit:
         yield f"from {least}"
     if schema.get("default") not in (None, [], {}):
