@@ -12,6 +12,7 @@ from api import (
     account_routes,
     artifact_routes,
     command_routes,
+    discovery_routes,
     event_routes,
     file_routes,
     key_routes,
@@ -29,9 +30,19 @@ from eventstore.log import LogError
 from runs.refusal import Refusal
 
 ROUTES = (
-    run_routes, event_routes, proof_routes, sandbox_routes, command_routes, file_routes, artifact_routes,
-    account_routes, org_routes, key_routes, log_routes,
-)  # fmt: skip
+    run_routes,
+    event_routes,
+    proof_routes,
+    sandbox_routes,
+    command_routes,
+    file_routes,
+    artifact_routes,
+    account_routes,
+    org_routes,
+    key_routes,
+    log_routes,
+    discovery_routes,
+)
 
 
 def create_app(services: Services) -> ASGIApp:

@@ -13,9 +13,9 @@ from starlette.requests import ClientDisconnect, Request
 from runs.refusal import Refusal
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)]
-SizeBytes = Annotated[int, Field(ge=0, lt=2**53)]
-DurationMs = Annotated[int, Field(ge=1, lt=2**53)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+SizeBytes = Annotated[int, Field(ge=0, le=2**53 - 1)]
+DurationMs = Annotated[int, Field(ge=1, le=2**53 - 1)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Path = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
 
@@ -57,7 +57,7 @@ class CreateTransferBody(Body):
 class RedactionBody(Body):
     """POST …/redactions."""
 
-    targets: list[Annotated[int, Field(ge=1, lt=2**53)]]
+    targets: list[Annotated[int, Field(ge=1, le=2**53 - 1)]]
     reason: str
 
 
@@ -90,7 +90,7 @@ class CollectBody(Body):
     """One entry of `collect`: a file to keep as an artifact when the command ends."""
 
     path: Path
-    name: Name | None = None
+    name: Path | None = None
 
 
 class RunCommandBody(Body):
@@ -146,7 +146,7 @@ class CreateArtifactBody(Body):
     """POST /v1/sandboxes/{id}/artifacts."""
 
     path: Path
-    name: Name | None = None
+    name: Path | None = None
 
 
 class CreatePreviewBody(Body):
@@ -166,7 +166,7 @@ class UpdateProjectBody(Body):
     """PATCH /v1/projects/{id}: what is left out stays; a limit of null is lifted."""
 
     name: Name | None = None
-    limits: dict[str, Annotated[int, Field(ge=0, lt=2**53)] | None] | None = None
+    limits: dict[str, Annotated[int, Field(ge=0, le=2**53 - 1)] | None] | None = None
 
 
 class CreateApiKeyBody(Body):

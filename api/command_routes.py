@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from api.bodies import CancelCommandBody, RunCommandBody, parse_json, read_body, read_json
+from api.deprecation import deprecated
 from api.event_routes import KEEPALIVE, SSE
 from api.queries import after_seq, answered, integer, json_response
 from api.services import Services, idempotent_request, principal_of, services_of
@@ -29,13 +30,15 @@ async def command(request: Request, sandbox_id: str) -> Response:
 @router.post("/sandboxes/{sandbox_id}/commands/run")
 async def run_command(request: Request, sandbox_id: str) -> Response:
     """200 `{command}` when it has ended; the older name (CONTRACT §10)."""
-    return await _start(request, sandbox_id, background=False)
+    answer = await _start(request, sandbox_id, background=False)
+    return deprecated(answer, f"/v1/sandboxes/{sandbox_id}/commands")
 
 
 @router.post("/sandboxes/{sandbox_id}/commands/start")
 async def start_command(request: Request, sandbox_id: str) -> Response:
     """202 `{command}` at once; the older name (CONTRACT §10)."""
-    return await _start(request, sandbox_id, background=True)
+    answer = await _start(request, sandbox_id, background=True)
+    return deprecated(answer, f"/v1/sandboxes/{sandbox_id}/commands")
 
 
 async def _start(request: Request, sandbox_id: str, *, background: bool | None) -> Response:

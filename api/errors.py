@@ -36,6 +36,8 @@ STATUS: Mapping[str, int] = {
     "upload_expired": 410,
     "file_too_large": 413,
     "range_not_satisfiable": 416,
+    "quota_exceeded": 429,
+    "rate_limited": 429,
     "slow_down": 429,
     "internal_error": 500,
     "resource_allocation_failed": 503,

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.bodies import CreateSandboxBody, TtlBody, parse_json, read_body, read_json
+from api.deprecation import deprecated
 from api.queries import answered, json_response, page_response, view_query
 from api.run_routes import DEFAULT_TEMPLATE
 from api.services import idempotent_request, principal_of, services_of
@@ -67,10 +68,15 @@ async def kill_sandbox(request: Request, sandbox_id: str) -> Response:
 
 
 @router.post("/{sandbox_id}/ttl")
-@router.post("/{sandbox_id}/extend")
-async def extend_sandbox(request: Request, sandbox_id: str) -> Response:
-    """`{sandbox}` that ends `ttlMs` from now; `/extend` is the older name (CONTRACT §10)."""
+async def set_sandbox_ttl(request: Request, sandbox_id: str) -> Response:
+    """`{sandbox}` that ends `ttlMs` from now."""
     services, who = services_of(request), await principal_of(request)
     body = await read_json(request, TtlBody, services.limits.json_body_bytes_max)
     idempotent = idempotent_request(request, who, encode(body.model_dump()))
     return answered(await services.sandboxes.extend(who, sandbox_id, body.ttl_ms, idempotent))
+
+
+@router.post("/{sandbox_id}/extend")
+async def extend_sandbox(request: Request, sandbox_id: str) -> Response:
+    """The older name of the same (CONTRACT §10)."""
+    return deprecated(await set_sandbox_ttl(request, sandbox_id), f"/v1/sandboxes/{sandbox_id}/ttl")
