@@ -20,6 +20,7 @@ from api import (
     proof_routes,
     run_routes,
     sandbox_routes,
+    usage_routes,
 )
 from api.edge import Edge
 from api.errors import envelope, refusal_of
@@ -30,7 +31,7 @@ from runs.refusal import Refusal
 
 ROUTES = (
     run_routes, event_routes, proof_routes, sandbox_routes, command_routes, file_routes, artifact_routes,
-    account_routes, org_routes, key_routes, log_routes,
+    account_routes, org_routes, key_routes, log_routes, usage_routes,
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from api.app import create_app
+from api.rate_limit import RateLimiter
 from api.revocation import KeyWatch
 from api.services import Services
 from cli.execution import Execution, TemplateNames
@@ -37,6 +38,7 @@ from runs.dispatch import Dispatcher
 from runs.files import FileService
 from runs.keys import KeyService, KeyUse
 from runs.organization import Founded, first_start
+from runs.quotas import QuotaService
 from runs.reap import Reaper
 from runs.redactions import RedactionService
 from runs.retention import Retention
@@ -44,6 +46,7 @@ from runs.sandboxes import SandboxService
 from runs.service import RunService
 from runs.signing_keys import SigningKeyService
 from runs.uploads import UploadService
+from runs.usage import UsageService
 
 
 def now_ms() -> int:
@@ -88,7 +91,9 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
             stack.push_async_callback(store.aclose)
             proof = await _open_proof(stack, settings, keyring, store, published)
             first = await first_start(store, plan=settings.plan_default)
-            dispatcher = Dispatcher(store, Execution(store, blobs, runner), settings.runs, now_ms)
+            quotas = QuotaService(store, now_ms)
+            execution = Execution(store, blobs, runner, quotas)
+            dispatcher = Dispatcher(store, execution, settings.runs, now_ms)
             stack.push_async_callback(dispatcher.close)
             logs = CommandLogs(settings.data_dir / "commands")
             retention = Retention(store, blobs.delete_unless_newer, settings.runs, now_ms)
@@ -111,6 +116,7 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
                 runner=runner,
                 dispatcher=dispatcher,
                 logs=logs,
+                quotas=quotas,
             )
             await services.commands.recover()
             stack.push_async_callback(services.commands.close)
@@ -184,10 +190,10 @@ async def _open_proof(
 def _services(
     *,
     settings: Settings, keyring: Keyring, store: SqliteLog, blobs: BlobStore, runner: LocalRunner,
-    dispatcher: Dispatcher, proof: _Proof, logs: CommandLogs,
+    dispatcher: Dispatcher, proof: _Proof, logs: CommandLogs, quotas: QuotaService,
 ) -> Services:  # fmt: skip
     templates = TemplateNames(runner.templates)
-    runs = RunService(store, dispatcher, templates, settings.runs, now_ms)
+    runs = RunService(store, dispatcher, templates, settings.runs, now_ms, quotas=quotas)
     host = Hosting(runner, blobs.put_file, settings.runs.command_output_bytes_max)
     sandboxes = SandboxService(store, host, templates, settings.runs)
     temporary_dir = settings.data_dir / "tmp"
@@ -210,6 +216,8 @@ def _services(
         api_keys=KeyService(store, key_use),
         key_use=key_use,
         watch=KeyWatch(store, closing, settings.api),
+        usage=UsageService(store, now_ms),
+        rate=RateLimiter(settings.rate_limit_per_minute, time.monotonic_ns),
         blob_path=blobs.path,
         temporary_dir=temporary_dir,
         sequencer=proof.sequencer,
