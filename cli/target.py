@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cli import config_file
+from cli import config_file, output
 from cli.loopback import is_loopback
 from cli.problems import LOGIN_LINE, CliError, Problem
 
@@ -65,5 +66,14 @@ def connect(*, anonymous: bool = False) -> CrownestClient:
     from client.api import CrownestClient
 
     return CrownestClient(
-        target.api_url, None if anonymous else target.credential, trust_env=not is_loopback(target.api_url)
+        target.api_url,
+        None if anonymous else target.credential,
+        trust_env=not is_loopback(target.api_url),
+        wait=_wait,
     )
+
+
+def _wait(seconds: float) -> None:
+    """Over the rate limit: say why nothing happens, then wait."""
+    output.note(f"the server limits requests per minute: going on in {seconds:.0f} s")
+    time.sleep(seconds)

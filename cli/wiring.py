@@ -67,6 +67,7 @@ class Server:
     keyring: Keyring
     runner: LocalRunner
     services: Services
+    quotas: QuotaService
     first: Founded | None
     """What the first start made; None on later ones."""
     recovered: dict[str, int]
@@ -129,7 +130,7 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
             ):
                 background = asyncio.create_task(forever(), name=forever.__qualname__)
                 stack.push_async_callback(_stop, background)
-            yield Server(create_app(services), keyring, runner, services, first, recovered)
+            yield Server(create_app(services), keyring, runner, services, quotas, first, recovered)
             services.closing.set()
 
 
