@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ def connect(*, anonymous: bool = False) -> CrownestClient:
 
 
 def _wait(seconds: float) -> None:
-    """Over the rate limit: say why nothing happens, then wait."""
-    output.note(f"the server limits requests per minute: going on in {seconds:.0f} s")
+    """Over the rate limit: tell a person why nothing happens, then wait."""
+    if output.is_terminal(sys.stderr):
+        output.note(f"the server limits requests per minute: going on in {seconds:.0f} s")
     time.sleep(seconds)

@@ -135,10 +135,7 @@ def test_the_rows_are_what_a_plain_count_of_the_events_gives(streams: tuple[Stre
     removed = {event.fields["artifactId"] for _, event in streams[0].events if "artifact_" in event.type}
     for project in PROJECTS:
         own = [
-            event
-            for stream in streams
-            for _, event in stream.events
-            if _project_of(stream, event) == project
+            event for stream in streams for _, event in stream.events if _project_of(stream, event) == project
         ]
         commands = sum(
             event.type == "command_started" or event.fields.get("status") == "running" for event in own
