@@ -152,12 +152,12 @@ class QuotaService:
         return lock
 
 
-def parse_project_limits(value: Mapping[str, Any]) -> dict[str, int]:
-    """The `limits` of a project (CONTRACT §2.1), checked; null means no limit.
+def parse_project_limits(value: Mapping[str, Any]) -> dict[str, int | None]:
+    """The `limits` that an owner gives a project (CONTRACT §2.1), checked; None lifts one.
 
     Raises `invalid_request` naming the field.
     """
-    limits: dict[str, int] = {}
+    limits: dict[str, int | None] = {}
     for name, limit in value.items():
         if name not in PROJECT_LIMITS:
             raise Refusal(
@@ -165,9 +165,7 @@ def parse_project_limits(value: Mapping[str, Any]) -> dict[str, int]:
                 f"limits has no field {name[:80]!r}. It may hold {', '.join(PROJECT_LIMITS)}.",
                 {"field": f"limits.{name[:80]}"},
             )
-        if limit is None:
-            continue
-        if type(limit) is not int or not 0 <= limit <= LIMIT_MAX:
+        if limit is not None and (type(limit) is not int or not 0 <= limit <= LIMIT_MAX):
             raise Refusal(
                 "invalid_request",
                 f"limits.{name} must be a whole number between 0 and {LIMIT_MAX}, or null for no limit.",

@@ -13,12 +13,10 @@ import pytest
 
 from cli import wiring
 from cli.wiring import log_path
-from eventstore.log import Append, NewEvent, Record
-from evidence.canonical import encode
+from eventstore.log import Append, NewEvent
 from evidence.record import parse_time
 from runs.access import SCOPES
 from runs.ids import new_id
-from runs.organization import KEY_HASH, new_secret, secret_hash
 from runs.refusal import Refusal
 from tests.serving import FINISH_S_MAX, Running, archive, serving
 
@@ -46,17 +44,18 @@ def organization_of(running: Running) -> tuple[str, str]:
     return project["orgId"], project["id"]
 
 
-def tell(running: Running, kind: str, *, records: tuple[Record, ...] = (), **fields: object) -> None:
+def tell(running: Running, kind: str, **fields: object) -> None:
     """Append an event to the organisation's stream, as its routes do."""
     event = NewEvent(kind, {"actor": "system", **fields})
-    request = Append(organization_of(running)[0], None, [event], records=records)
+    request = Append(organization_of(running)[0], None, [event])
     done = running.server.services.store.append(request)
     asyncio.run_coroutine_threadsafe(done, running.loop).result(FINISH_S_MAX)
 
 
 def limit(running: Running, **limits: int) -> None:
-    """Set the limits of the default project."""
-    tell(running, "project_updated", projectId=organization_of(running)[1], limits=limits)
+    """Set limits of the default project, as an owner does."""
+    answer = running.http.patch(f"/v1/projects/{organization_of(running)[1]}", json={"limits": limits})
+    assert answer.status_code == 200, answer.text
 
 
 def uploaded(running: Running, command: str = "true", **fields: object) -> str:
@@ -295,12 +294,10 @@ def test_racing_collections_never_share_the_same_room(fresh: Running) -> None:
 
 def _other_key(running: Running, scopes: tuple[str, ...], *projects: str) -> httpx2.Client:
     """A client with a key that sees some projects only."""
-    key_id, secret = new_id("key"), new_secret()
-    key = {"id": key_id, "name": "k", "prefix": "cn_live_", "last4": secret[-4:], "scopes": list(scopes),
-           "createdByUserId": new_id("usr"), "projectIds": list(projects)}  # fmt: skip
-    pointer = encode({"apiKeyId": key_id, "orgId": organization_of(running)[0]})
-    tell(running, "api_key_created", apiKey=key, records=(Record(KEY_HASH, secret_hash(secret), pointer),))
-    headers = {"authorization": f"Bearer {secret}"}
+    body = {"name": "k", "scopes": list(scopes), **({"projectIds": list(projects)} if projects else {})}
+    answer = running.http.post("/v1/api-keys", json=body)
+    assert answer.status_code == 201, answer.text
+    headers = {"authorization": f"Bearer {answer.json()['secret']}"}
     return httpx2.Client(base_url=running.url, headers=headers, timeout=FINISH_S_MAX)
 
 
@@ -320,6 +317,18 @@ def test_a_key_of_one_project_sees_that_projects_sums(fresh: Running) -> None:
         found = narrow.get("/v1/usage").json()
     assert found["metrics"]["artifact_bytes_stored"] == 0
     assert "artifact_bytes" not in found["quotas"]
+
+
+def test_an_unknown_limit_is_refused_and_a_lifted_one_is_none(fresh: Running) -> None:
+    """By name (400); null lifts what was set."""
+    path = f"/v1/projects/{organization_of(fresh)[1]}"
+    limit(fresh, concurrentSandboxes=0)
+    run_id = uploaded(fresh)
+    assert refused(start(fresh, run_id))["limit"] == 0
+    unknown = fresh.http.patch(path, json={"limits": {"sandboxes": 3}})
+    assert (unknown.status_code, unknown.json()["error"]["details"]) == (400, {"field": "limits.sandboxes"})
+    assert fresh.http.patch(path, json={"limits": {"concurrentSandboxes": None}}).status_code == 200
+    assert start(fresh, run_id).status_code == 200
 
 
 def test_usage_needs_its_scope(fresh: Running) -> None:

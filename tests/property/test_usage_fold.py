@@ -47,7 +47,8 @@ def _run_stream(draw: st.DrawFn, run_id: str) -> Stream:
         _artifact(run_id, draw(st.integers(0, 100))),
     ]
     times = sorted(draw(st.lists(TIMES, min_size=len(events), max_size=len(events))))
-    return Stream(run_id, list(zip(times, events, strict=True))[: draw(st.integers(1, len(events)))])
+    length = draw(st.just(len(events)) | st.integers(1, len(events)))
+    return Stream(run_id, list(zip(times, events, strict=True))[:length])
 
 
 def _organization_events() -> st.SearchStrategy[NewEvent]:
