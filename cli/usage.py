@@ -51,7 +51,7 @@ def _show(found: Usage) -> None:
     period = found["period"]
     output.note(one_line(f"{period['start'][:10]} to {period['end'][:10]} (UTC)"))
     metrics = found.get("metrics", {})
-    width = max(map(len, (*metrics, *found["quotas"])), default=0)
+    width = max(map(len, (*metrics, *found.get("quotas", {}))), default=0)
     for name, amount in metrics.items():
         output.write_out(f"{one_line(name):<{width}}  {_amount(name, amount)}\n")
     output.write_out("\n")
@@ -61,7 +61,7 @@ def _show(found: Usage) -> None:
 
 def _quotas(found: Usage) -> Iterator[tuple[str, str, Quota]]:
     """Name, project and quota: those of the plan, then each that an owner set."""
-    for name, quota in found["quotas"].items():
+    for name, quota in found.get("quotas", {}).items():
         if "projectId" not in quota:
             yield name, "", quota
     for project in found.get("projects", []):

@@ -270,14 +270,10 @@ class CrownestClient:
         answer = self._transport.json("POST", _path(RUNS, run_id, "verify"))
         return _unwrap(answer, "verdict")
 
-    # ---- usage
-
     def usage(self) -> Usage:
         """GET /v1/usage: what was used this month, and the quotas (CONTRACT §8)."""
         answer = self._transport.json("GET", "/v1/usage")
-        _unwrap(answer, "period", "start", "end")
-        _unwrap(answer, "quotas")
-        return cast("Usage", answer)
+        return cast("Usage", answer | {"period": _unwrap(answer, "period", "start", "end")})
 
     # ---- artifacts and sandboxes
 

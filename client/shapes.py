@@ -125,7 +125,7 @@ class Usage(TypedDict, total=False):
     """The usage of a month (CONTRACT §8); `metrics` and `projects` are this server's additions."""
 
     period: Required[dict[str, str]]
-    quotas: Required[dict[str, Quota]]
+    quotas: dict[str, Quota]
     pricingVersion: str
     computeUnitSeconds: dict[str, float]
     credits: dict[str, float]

@@ -13,7 +13,7 @@ from evidence.canonical import decode, encode
 from evidence.record import format_time, parse_time
 from projections.projector import Projections
 from projections.usage import OPEN
-from tests.unit.test_projections import CREATED, ORG, STEPS, Tables, status
+from tests.unit.test_projections import CREATED, ORG, REQUEST, STEPS, Tables, status
 
 BORDER_MS = parse_time("2026-02-01T00:00:00.000Z")
 TIMES = st.integers(BORDER_MS - 5000, BORDER_MS + 5000)
@@ -37,7 +37,7 @@ def _artifact(run_id: str, size_bytes: int) -> NewEvent:
 
 @st.composite
 def _run_stream(draw: st.DrawFn, run_id: str) -> Stream:
-    request: dict[str, Any] = {**CREATED.fields["request"], "projectId": draw(st.sampled_from(PROJECTS))}  # type: ignore[dict-item]
+    request = {**REQUEST, "projectId": draw(st.sampled_from(PROJECTS))}
     if draw(st.booleans()):
         request["sandboxId"] = "sbx_warm"
     events = [
