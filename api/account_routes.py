@@ -19,6 +19,7 @@ from api.bodies import (
 from api.queries import answered, json_response, page_response, view_query
 from api.services import idempotent_request, principal_of, services_of
 from evidence.canonical import encode
+from runs.quotas import parse_project_limits
 from runs.service import Page
 
 router = APIRouter(prefix="/v1")
@@ -84,7 +85,8 @@ async def update_project(request: Request, project_id: str) -> Response:
     """`{project}` with another name or other limits."""
     services, who = services_of(request), await principal_of(request)
     body = await read_json(request, UpdateProjectBody, services.limits.json_body_bytes_max)
-    return answered(await services.accounts.update_project(who, project_id, body.name, body.limits))
+    limits = parse_project_limits(body.limits) if body.limits is not None else None
+    return answered(await services.accounts.update_project(who, project_id, body.name, limits))
 
 
 @router.get("/orgs")

@@ -21,6 +21,7 @@ from api import (
     proof_routes,
     run_routes,
     sandbox_routes,
+    usage_routes,
 )
 from api.edge import Edge
 from api.errors import envelope, refusal_of
@@ -41,6 +42,7 @@ ROUTES = (
     org_routes,
     key_routes,
     log_routes,
+    usage_routes,
     discovery_routes,
 )
 

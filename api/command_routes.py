@@ -122,7 +122,8 @@ async def _follow(services: Services, who: Principal, command_id: str, after: in
 
 def _log_frame(line: bytes) -> bytes:
     entry = decode(line)
-    data = encode({"type": "log", **{key: entry[key] for key in ("createdAt", "data", "seq", "stream")}})
+    del entry["commandId"]
+    data = encode({"type": "log", **entry})
     return b"id: %d\nevent: log\ndata: %s\n\n" % (entry["seq"], data)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import MutableMapping
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.limits import ApiLimits
+from api.rate_limit import RATE_HEADERS
 from runs.ids import new_id
 
 
@@ -37,7 +40,8 @@ class _Exchange:
         headers = dict(scope["headers"])
         self._body_pending = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
         self.request_id = new_id("req")
-        scope.setdefault("state", {})["request_id"] = self.request_id
+        self._state: MutableMapping[str, Any] = scope.setdefault("state", {})
+        self._state["request_id"] = self.request_id
 
     async def receive(self) -> Message:
         """The next message; a body that stops coming counts as a connection that closed.
@@ -59,7 +63,11 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             await self._drain()
-            message["headers"] = [*message.get("headers", []), (b"x-request-id", self.request_id.encode())]
+            message["headers"] = [
+                *message.get("headers", []),
+                (b"x-request-id", self.request_id.encode()),
+                *self._state.get(RATE_HEADERS, ()),
+            ]
             if self._stalled:  # what comes later is the rest of this body, and no new request
                 message["headers"].append((b"connection", b"close"))
         await self._send(message)

@@ -45,9 +45,16 @@ STATUS: Mapping[str, int] = {
 """HTTP status per code (CONTRACT §7.1, §11)."""
 
 RETRYABLE = frozenset(
-    {"idempotency_request_in_progress", "slow_down", "internal_error", "resource_allocation_failed"}
+    {
+        "idempotency_request_in_progress",
+        "rate_limited",
+        "slow_down",
+        "internal_error",
+        "resource_allocation_failed",
+    }
 )
-RETRY_AFTER_S = 1
+"""What the same request may get past after a wait. A quota is none of it: somebody has to act."""
+RETRY_AFTER_MS = 1000
 
 
 def refusal_of(error: BaseException) -> Refusal | None:
@@ -77,12 +84,19 @@ def envelope(refusal: Refusal, request_id: str) -> tuple[int, dict[str, str], by
         error["details"] = {key: _plain(value) for key, value in refusal.details.items()}
     headers = {"content-type": "application/json"}
     if refusal.code in RETRYABLE and status != STATUS["internal_error"]:
-        headers["retry-after"] = str(RETRY_AFTER_S)
+        headers["retry-after"] = str(_retry_after_s(refusal))
     if refusal.code == "range_not_satisfiable" and refusal.details:
         headers["content-range"] = f"bytes */{refusal.details['sizeBytes']}"
     if refusal.code == "unauthorized":
         headers["www-authenticate"] = 'Bearer realm="crownest"'
     return status, headers, encode({"error": error})
+
+
+def _retry_after_s(refusal: Refusal) -> int:
+    """Whole seconds, rounded up: an exact time stands in the details."""
+    wait_ms = (refusal.details or {}).get("retryAfterMs", RETRY_AFTER_MS)
+    assert isinstance(wait_ms, int), "refusals give whole milliseconds"
+    return max(1, -(-wait_ms // 1000))
 
 
 def _plain(value: object) -> object:

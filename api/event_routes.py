@@ -25,9 +25,15 @@ KEEPALIVE = b": ka\n\n"
 @router.get("/{run_id}/events")
 async def get_events(request: Request, run_id: str) -> Response:
     """The same stored bytes in the framing that was asked for; `afterSeq` is exclusive."""
-    services, who = services_of(request), await principal_of(request)
+    services, who = services_of(request), await principal_of(request, counted=not is_stream(request))
     await services.runs.get(who, run_id)
     return await events_answer(request, services, who, run_id)
+
+
+def is_stream(request: Request) -> bool:
+    """Whether the answer is a stream and no JSON page: those are not counted (CONTRACT §11)."""
+    accept = request.headers.get("accept", "")
+    return NDJSON in accept or SSE in accept or request.query_params.get("stream") in {"true", "1"}
 
 
 async def events_answer(request: Request, services: Services, who: Principal, run_id: str) -> Response:

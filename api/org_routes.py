@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from api.bundles import write_bundle_file
-from api.event_routes import events_answer
+from api.event_routes import events_answer, is_stream
 from api.proof_routes import bundle_answer, consistency_answer, window_answer
 from api.queries import json_response
 from api.services import Services, principal_of, services_of
@@ -27,7 +27,7 @@ async def get_organization(request: Request, org_id: str) -> Response:
 @router.get("/{org_id}/events")
 async def get_organization_events(request: Request, org_id: str) -> Response:
     """Keys, projects, users, sandboxes, signing keys: every change, in the framing that was asked for."""
-    services, who = services_of(request), await principal_of(request)
+    services, who = services_of(request), await principal_of(request, counted=not is_stream(request))
     await audited_organization(services.store, who, org_id)
     return await events_answer(request, services, who, org_id)
 

@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from api.limits import ApiLimits
 from api.people import person_of
+from api.rate_limit import RATE_HEADERS, RateLimiter
 from api.revocation import KeyWatch
 from eventstore.global_log import GlobalLog
 from eventstore.sequencer import Sequencer
@@ -30,6 +31,7 @@ from runs.sandboxes import SandboxService
 from runs.service import RunService
 from runs.signing_keys import SigningKeyService
 from runs.uploads import UploadService
+from runs.usage import UsageService
 
 IDEMPOTENCY_KEY_CHARS_MAX = 255
 
@@ -50,6 +52,8 @@ class Services:
     api_keys: KeyService
     key_use: KeyUse
     watch: KeyWatch
+    usage: UsageService
+    rate: RateLimiter
     blob_path: Callable[[str], Path]
     temporary_dir: Path
     sequencer: Sequencer
@@ -73,8 +77,19 @@ def services_of(request: Request) -> Services:
     return services
 
 
-async def principal_of(request: Request) -> Principal:
-    """Who asks, by `Authorization: Bearer …`; 401 `unauthorized` otherwise."""
+async def principal_of(request: Request, *, counted: bool = True) -> Principal:
+    """Who asks, by `Authorization: Bearer …`; 401 `unauthorized` otherwise.
+
+    A counted request takes a token of its key, or is refused with `rate_limited`; streams and producer
+    routes are not counted (CONTRACT §11).
+    """
+    who = await _authenticated(request)
+    if counted:
+        _count(request, who.key_id)
+    return who
+
+
+async def _authenticated(request: Request) -> Principal:
     services = services_of(request)
     scheme, _, credential = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and credential.strip():
@@ -86,6 +101,13 @@ async def principal_of(request: Request) -> Principal:
     if services.dev_headers and (person := await person_of(request, services.store)):
         return person
     raise Refusal("unauthorized", "Send an API key: Authorization: Bearer cn_live_…")
+
+
+def _count(request: Request, key_id: str) -> None:
+    taken = services_of(request).rate.take(key_id)
+    if taken is not None:
+        setattr(request.state, RATE_HEADERS, taken.headers())
+        taken.require()
 
 
 def idempotent_request(request: Request, who: Principal, body: bytes) -> IdempotentRequest | None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, Self
 
 from eventstore.log import NewEvent
-from runner.job import Job, Limit, Report, RequestedArtifact, Runner, StoredBlob
+from runner.job import ArtifactRefused, Job, Limit, Report, RequestedArtifact, Runner, StoredBlob
 from runner.templates import EXTERNAL_TEMPLATE, Templates, UnknownTemplate
 from runs.dispatch import Emit, Ended, Store
 from runs.ids import new_id
+from runs.quotas import QuotaService
+from runs.refusal import Refusal
 from runs.session import RunSession
 
 
@@ -26,13 +31,66 @@ class Blobs(Protocol):
         ...
 
 
+ADMIT_S_MAX = 30.0
+"""How long a worker thread waits for the word on an artifact's quota."""
+
+
+class ArtifactStorage:
+    """`runner.job.StoreArtifact` within a project's quota, for the collections of one run or request.
+
+    What it stored counts as arriving until `settle`, which is called once the log holds the event. Use it
+    as an asynchronous context manager, in the event loop; `store` is called in worker threads.
+    """
+
+    def __init__(self, blobs: Blobs, quotas: QuotaService, org_id: str, project_id: str) -> None:
+        self._blobs = blobs
+        self._quotas = quotas
+        self._owner = org_id, project_id
+        self._loop = asyncio.get_running_loop()
+        self._arriving = AsyncExitStack()
+        self.refusal: Refusal | None = None
+        """The last `quota_exceeded`, for a caller that answers it."""
+
+    def __repr__(self) -> str:
+        return f"ArtifactStorage({'/'.join(self._owner)})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.settle()
+
+    def store(self, source: BinaryIO, size_bytes_max: int) -> StoredBlob:
+        """Store the file, if its project still has room for it. Blocking."""
+        size_bytes = os.fstat(source.fileno()).st_size
+        if size_bytes <= size_bytes_max:  # a larger one is refused for that, and by the blob store
+            admitted = asyncio.run_coroutine_threadsafe(self._admit(size_bytes), self._loop)
+            if refusal := admitted.result(ADMIT_S_MAX):
+                raise ArtifactRefused(refusal.message)
+        return StoredBlob(*self._blobs.put_file(source, size_bytes_max))
+
+    async def settle(self) -> None:
+        """What was stored so far is in the log, or never will be."""
+        await self._arriving.aclose()
+
+    async def _admit(self, size_bytes: int) -> Refusal | None:
+        try:
+            await self._arriving.enter_async_context(self._quotas.admit_artifact(*self._owner, size_bytes))
+        except Refusal as refusal:
+            self.refusal = refusal
+        else:
+            return None
+        return self.refusal
+
+
 class Execution:
     """`runs.dispatch.Execute` over a `runner.job.Runner`."""
 
-    def __init__(self, store: Store, blobs: Blobs, runner: Runner) -> None:
+    def __init__(self, store: Store, blobs: Blobs, runner: Runner, quotas: QuotaService) -> None:
         self._store = store
         self._blobs = blobs
         self._runner = runner
+        self._quotas = quotas
 
     def __repr__(self) -> str:
         return f"Execution({self._runner!r})"
@@ -43,12 +101,15 @@ class Execution:
         if job.reuse and not await self._may_reuse(session, job.sandbox_id):
             return Ended("sandbox_conflict", f"{job.sandbox_id} is not a live sandbox of this project.")
 
-        async def report(reports: Sequence[Report]) -> None:
-            await emit([NewEvent(one.type, one.fields) for one in reports])
+        fold = session.fold
+        async with ArtifactStorage(self._blobs, self._quotas, fold.org_id, fold.project_id) as storage:
 
-        result = await self._runner.execute(
-            job, report, self._store_artifact, new_id, session.cancel_requested
-        )
+            async def report(reports: Sequence[Report]) -> None:
+                await emit([NewEvent(one.type, one.fields) for one in reports])
+                if reports[-1].type == "artifact_collected":
+                    await storage.settle()
+
+            result = await self._runner.execute(job, report, storage.store, new_id, session.cancel_requested)
         return Ended(result.failure_reason, result.failure_message, result.canceled)
 
     def _job(self, session: RunSession) -> Job:
@@ -76,9 +137,6 @@ class Execution:
         row = await self._store.get_view("sandboxes", sandbox_id)
         mine = (session.fold.org_id, session.fold.project_id, "ready")
         return row is not None and (row.org_id, row.project_id, row.status) == mine
-
-    def _store_artifact(self, source: BinaryIO, size_bytes_max: int) -> StoredBlob:
-        return StoredBlob(*self._blobs.put_file(source, size_bytes_max))
 
 
 class TemplateNames:

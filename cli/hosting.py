@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import BinaryIO, Literal, cast
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Literal, cast
 
+from cli.execution import ArtifactStorage, Blobs
 from eventstore.log import NewEvent
 from runner.files import FileRefused
 from runner.files import FileStat as RunnerFileStat
 from runner.interactive import CommandEnding, SandboxCommand
-from runner.job import Limit, Report, RequestedArtifact, StoredBlob
+from runner.job import Limit, Report, RequestedArtifact
 from runner.link import SandboxUnavailable
 from runner.local import LocalRunner
 from runner.registry import SandboxConflict
 from runner.sandboxes import TooManyCommands
-from runs.host import CancelRequest, CommandEnd, CommandJob, EmitOutput, FileStat
+from runs.host import CancelRequest, CommandEnd, CommandJob, EmitOutput, FileStat, Owner
 from runs.ids import new_id
+from runs.quotas import QuotaService
 from runs.refusal import Refusal
 from runs.sandboxes import destroyed
 
 PIECE_BYTES = 256 * 1024
 """A download is sent in pieces of this."""
-PutFile = Callable[[BinaryIO, int], tuple[str, int]]
-"""Stores an open file up to a limit; digest and size."""
 
 
 class Hosting:
     """`runs.host.SandboxHost`."""
 
-    def __init__(self, runner: LocalRunner, put_file: PutFile, output_bytes_max: int) -> None:
+    def __init__(
+        self, runner: LocalRunner, blobs: Blobs, quotas: QuotaService, output_bytes_max: int
+    ) -> None:
         self._runner = runner
-        self._put_file = put_file
+        self._blobs = blobs
+        self._quotas = quotas
         self._output_bytes_max = output_bytes_max
 
     def __repr__(self) -> str:
@@ -84,16 +87,18 @@ class Hosting:
         with _refusing(job.sandbox_id):
             return _end(await self._runner.run_command(job.sandbox_id, command, report, cancel))
 
-    async def collect(self, sandbox_id: str, path: str, name: str | None) -> NewEvent:
-        """Keep a file."""
-
-        def store(source: BinaryIO, size_bytes_max: int) -> StoredBlob:
-            return StoredBlob(*self._put_file(source, size_bytes_max))
-
-        with _refusing(sandbox_id):
-            wanted = RequestedArtifact(path, name)
-            report = await self._runner.collect_artifact(sandbox_id, wanted, store, new_id)
-        return NewEvent(report.type, report.fields)
+    @asynccontextmanager
+    async def collected(
+        self, owner: Owner, sandbox_id: str, path: str, name: str | None
+    ) -> AsyncGenerator[NewEvent]:
+        """Keep a file; until the block ends its bytes count as arriving."""
+        async with ArtifactStorage(self._blobs, self._quotas, owner.org_id, owner.project_id) as storage:
+            with _refusing(sandbox_id):
+                wanted = RequestedArtifact(path, name)
+                report = await self._runner.collect_artifact(sandbox_id, wanted, storage.store, new_id)
+            if storage.refusal is not None:
+                raise storage.refusal
+            yield NewEvent(report.type, report.fields)
 
     async def list_files(self, sandbox_id: str, path: str) -> Sequence[FileStat]:
         """A folder's entries."""

@@ -31,6 +31,7 @@ COMMANDS = {
     "workspace-runs": Lazy(
         "cli.workspace_runs:workspace_runs", "Run archives and read their evidence.", RUNS
     ),
+    "usage": Lazy("cli.usage:usage", "Show what was used this month, and what is left.", RUNS),
     "verify": Lazy("cli.verify:verify", "Check a proof offline, trusting only a policy file.", PROOF),
     "policy": Lazy("cli.policy:policy", "Print whose signatures the server's proofs carry.", PROOF),
     "timestamp": Lazy(

@@ -107,6 +107,7 @@ _BY_CODE: Mapping[str, str] = {
     "unauthenticated": f"The server does not know this key. Store a valid one: {LOGIN_LINE}",
     "invalid_api_key": f"The server does not know this key. Store a valid one: {LOGIN_LINE}",
     "forbidden": "The key may not do this here. Use a key with the scope, or another project.",
+    "quota_exceeded": "See what is used and what is left: crownest usage",
     "file_too_large": "Build a smaller archive: leave out what the command does not need.",
     "idempotency_key_reused": "Use another --idempotency-key, or repeat exactly the same request.",
     "idempotency_request_in_progress": "The first request is still being carried out. Try again shortly.",
@@ -121,7 +122,7 @@ def _api_remedy(error: ApiError, run_id: str | None) -> str | None:
     run = run_id or "<workspace-run-id>"
     if (error.details or {}).get("reason") == "evidence_not_available":
         return f"Evidence exists once the run has ended. Follow it: crownest workspace-runs logs {run}"
-    if error.status == 429:
+    if error.status == 429 and error.code != "quota_exceeded":
         seconds = error.retry_after_s
         return f"Wait {seconds:.0f} s, then try again." if seconds else "Wait a little, then try again."
     by_run = {

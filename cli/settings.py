@@ -39,6 +39,8 @@ class Settings(BaseSettings):
     plan_default: Literal["free", "builder", "scale", "enterprise"] = "enterprise"
     dev_headers: bool = False
     """Let `x-crownest-org-id`, `-user-id` and `-role` name a person without proof: only on loopback."""
+    rate_limit_per_minute: int = Field(default=120, ge=0, le=1_000_000)
+    """Requests per API key and minute; 0 turns the limit off. Streams are not counted (CONTRACT §11)."""
     shutdown_s: int = 3
     """How long open streams may take to end when the server stops."""
 

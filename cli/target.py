@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cli import config_file
+from cli import config_file, output
 from cli.loopback import is_loopback
 from cli.problems import LOGIN_LINE, CliError, Problem
 
@@ -65,5 +67,15 @@ def connect(*, anonymous: bool = False) -> CrownestClient:
     from client.api import CrownestClient
 
     return CrownestClient(
-        target.api_url, None if anonymous else target.credential, trust_env=not is_loopback(target.api_url)
+        target.api_url,
+        None if anonymous else target.credential,
+        trust_env=not is_loopback(target.api_url),
+        wait=_wait,
     )
+
+
+def _wait(seconds: float) -> None:
+    """Over the rate limit: tell a person why nothing happens, then wait."""
+    if output.is_terminal(sys.stderr):
+        output.note(f"the server limits requests per minute: going on in {seconds:.0f} s")
+    time.sleep(seconds)

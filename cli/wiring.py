@@ -15,6 +15,7 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from api.app import create_app
+from api.rate_limit import RateLimiter
 from api.revocation import KeyWatch
 from api.services import Services
 from cli.execution import Execution, TemplateNames
@@ -37,6 +38,7 @@ from runs.dispatch import Dispatcher
 from runs.files import FileService
 from runs.keys import KeyService, KeyUse
 from runs.organization import Founded, first_start
+from runs.quotas import QuotaService
 from runs.reap import Reaper
 from runs.redactions import RedactionService
 from runs.retention import Retention
@@ -44,6 +46,7 @@ from runs.sandboxes import SandboxService
 from runs.service import RunService
 from runs.signing_keys import SigningKeyService
 from runs.uploads import UploadService
+from runs.usage import UsageService
 
 
 def now_ms() -> int:
@@ -64,6 +67,7 @@ class Server:
     keyring: Keyring
     runner: LocalRunner
     services: Services
+    quotas: QuotaService
     first: Founded | None
     """What the first start made; None on later ones."""
     recovered: dict[str, int]
@@ -88,7 +92,9 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
             stack.push_async_callback(store.aclose)
             proof = await _open_proof(stack, settings, keyring, store, published)
             first = await first_start(store, plan=settings.plan_default)
-            dispatcher = Dispatcher(store, Execution(store, blobs, runner), settings.runs, now_ms)
+            quotas = QuotaService(store, now_ms)
+            execution = Execution(store, blobs, runner, quotas)
+            dispatcher = Dispatcher(store, execution, settings.runs, now_ms)
             stack.push_async_callback(dispatcher.close)
             logs = CommandLogs(settings.data_dir / "commands")
             retention = Retention(store, blobs.delete_unless_newer, settings.runs, now_ms)
@@ -111,6 +117,7 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
                 runner=runner,
                 dispatcher=dispatcher,
                 logs=logs,
+                quotas=quotas,
             )
             await services.commands.recover()
             stack.push_async_callback(services.commands.close)
@@ -123,7 +130,7 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
             ):
                 background = asyncio.create_task(forever(), name=forever.__qualname__)
                 stack.push_async_callback(_stop, background)
-            yield Server(create_app(services), keyring, runner, services, first, recovered)
+            yield Server(create_app(services), keyring, runner, services, quotas, first, recovered)
             services.closing.set()
 
 
@@ -184,12 +191,12 @@ async def _open_proof(
 def _services(
     *,
     settings: Settings, keyring: Keyring, store: SqliteLog, blobs: BlobStore, runner: LocalRunner,
-    dispatcher: Dispatcher, proof: _Proof, logs: CommandLogs,
+    dispatcher: Dispatcher, proof: _Proof, logs: CommandLogs, quotas: QuotaService,
 ) -> Services:  # fmt: skip
     templates = TemplateNames(runner.templates)
-    runs = RunService(store, dispatcher, templates, settings.runs, now_ms)
-    host = Hosting(runner, blobs.put_file, settings.runs.command_output_bytes_max)
-    sandboxes = SandboxService(store, host, templates, settings.runs)
+    runs = RunService(store, dispatcher, templates, settings.runs, now_ms, quotas=quotas)
+    host = Hosting(runner, blobs, quotas, settings.runs.command_output_bytes_max)
+    sandboxes = SandboxService(store, host, templates, settings.runs, quotas=quotas)
     temporary_dir = settings.data_dir / "tmp"
     shutil.rmtree(temporary_dir, ignore_errors=True)  # bundles that a crash left half-written
     temporary_dir.mkdir(mode=0o700)
@@ -202,14 +209,22 @@ def _services(
         redactions=RedactionService(runs),
         sandboxes=sandboxes,
         commands=CommandService(
-            store, host, sandboxes=sandboxes, logs=logs, limits=settings.runs, now_ms=now_ms
+            store,
+            host,
+            sandboxes=sandboxes,
+            quotas=quotas,
+            logs=logs,
+            limits=settings.runs,
+            now_ms=now_ms,
         ),
-        files=FileService(sandboxes, host, settings.runs),
+        files=FileService(store, host, sandboxes, settings.runs),
         artifacts=ArtifactService(store, host, sandboxes, settings.runs, now_ms),
         accounts=AccountService(store),
         api_keys=KeyService(store, key_use),
         key_use=key_use,
         watch=KeyWatch(store, closing, settings.api),
+        usage=UsageService(store, now_ms),
+        rate=RateLimiter(settings.rate_limit_per_minute, time.monotonic_ns),
         blob_path=blobs.path,
         temporary_dir=temporary_dir,
         sequencer=proof.sequencer,

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Generator, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import BinaryIO, Self, cast
 from uuid import uuid4
 
@@ -27,6 +29,7 @@ from client.shapes import (
     RunRequest,
     Sandbox,
     Transfer,
+    Usage,
     WorkspaceRun,
 )
 from client.transport import BodyLimits, Timeouts, Transport
@@ -47,9 +50,10 @@ class CrownestClient:
         trust_env: bool = False,
         timeouts: Timeouts | None = None,
         limits: BodyLimits | None = None,
+        wait: Callable[[float], None] = time.sleep,
     ) -> None:
         self._transport = Transport(
-            api_url, credential, trust_env=trust_env, timeouts=timeouts, limits=limits
+            api_url, credential, trust_env=trust_env, timeouts=timeouts, limits=limits, wait=wait
         )
 
     def __repr__(self) -> str:
@@ -123,7 +127,10 @@ class CrownestClient:
             **_idempotency(idempotency_key),
         }
         answer = self._transport.json(
-            "PUT", _path(RUNS, run_id, "archive"), content=archive.chunks(on_progress), headers=headers
+            "PUT",
+            _path(RUNS, run_id, "archive"),
+            content=partial(archive.chunks, on_progress),
+            headers=headers,
         )
         return _uploaded(answer)
 
@@ -160,7 +167,9 @@ class CrownestClient:
         url = self._transport.resolve(transfer["uploadUrl"])
         if self._transport.is_own_origin(url):
             headers = {key: value for key, value in headers.items() if key.lower() != "authorization"}
-        with self._transport.exchange("PUT", str(url), content=archive.chunks(on_progress), headers=headers):
+        with self._transport.exchange(
+            "PUT", str(url), content=partial(archive.chunks, on_progress), headers=headers
+        ):
             pass
 
     def finalize(
@@ -260,6 +269,11 @@ class CrownestClient:
         """POST …/verify: the server's own verdict over its stored bytes, which proves nothing about it."""
         answer = self._transport.json("POST", _path(RUNS, run_id, "verify"))
         return _unwrap(answer, "verdict")
+
+    def usage(self) -> Usage:
+        """GET /v1/usage: what was used this month, and the quotas (CONTRACT §8)."""
+        answer = self._transport.json("GET", "/v1/usage")
+        return cast("Usage", answer | {"period": _unwrap(answer, "period", "start", "end")})
 
     # ---- artifacts and sandboxes
 

@@ -103,6 +103,36 @@ class Artifact(TypedDict, total=False):
     deletedAt: str
 
 
+class Quota(TypedDict, total=False):
+    """One limit; seconds may be fractions. `projectId` says whose it is when an owner set it."""
+
+    limit: Required[float]
+    current: float
+    remaining: float
+    resetAt: str
+    projectId: str
+
+
+class ProjectUsage(TypedDict, total=False):
+    """What one project used, and what its owner allows; this server's addition."""
+
+    projectId: Required[str]
+    metrics: dict[str, float]
+    quotas: dict[str, Quota]
+
+
+class Usage(TypedDict, total=False):
+    """The usage of a month (CONTRACT §8); `metrics` and `projects` are this server's additions."""
+
+    period: Required[dict[str, str]]
+    quotas: dict[str, Quota]
+    pricingVersion: str
+    computeUnitSeconds: dict[str, float]
+    credits: dict[str, float]
+    metrics: dict[str, float]
+    projects: list[ProjectUsage]
+
+
 T = TypeVar("T")
 
 

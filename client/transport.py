@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -22,6 +23,15 @@ from client.version import VERSION
 
 SDK_MARKER = f"crownest-server-client/{VERSION}"
 DEFAULT_PORTS = {"http": 80, "https": 443}
+WAITS_MAX = 3
+"""Times that a request over the rate limit waits and is sent again."""
+WAIT_S_MAX = 60
+"""A longer `Retry-After` is left to the caller."""
+IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+"""RFC 9110 §9.2.2; a POST is sent again when it carries an `Idempotency-Key`."""
+
+Content = Callable[[], Iterable[bytes]]
+"""Begins the request's body; called again when the request is sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +68,17 @@ class Transport:
         trust_env: bool = False,
         timeouts: Timeouts | None = None,
         limits: BodyLimits | None = None,
+        wait: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`trust_env` lets proxy variables and SSL_CERT_FILE apply; the caller decides (DESIGN §1)."""
+        """`trust_env` lets proxy variables and SSL_CERT_FILE apply; the caller decides (DESIGN §1).
+
+        `wait` is called with the seconds to wait before a request over the rate limit is sent again.
+        """
         self.api_url = checked_api_url(api_url)
         self.limits = limits or BodyLimits()
         self._timeouts = timeouts or Timeouts()
         self._trust_env = trust_env
+        self._wait = wait
         self._credential = _checked_credential(credential)
         self._clients: dict[str, httpx2.Client] = {}
 
@@ -82,7 +97,7 @@ class Transport:
         path: str,
         *,
         body: JsonObject | None = None,
-        content: Iterable[bytes] | None = None,
+        content: Content | None = None,
         params: Mapping[str, str | int] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> JsonObject:
@@ -111,7 +126,7 @@ class Transport:
         target: str,
         *,
         body: JsonObject | None = None,
-        content: Iterable[bytes] | None = None,
+        content: Content | None = None,
         params: Mapping[str, str | int] | None = None,
         headers: Mapping[str, str] | None = None,
         streaming: bool = False,
@@ -119,28 +134,48 @@ class Transport:
         """Send one request and hand out the unread 2xx response; every failure becomes a `ClientError`.
 
         `target` is a path below the API address, or an upload URL as the server gave it. `streaming`
-        takes the timeout of event streams.
+        takes the timeout of event streams. Over the rate limit it waits as long as the server says and is
+        sent again, a few times, unless sending it twice could do it twice.
         """
         url = self.resolve(target)
+        given = headers or {}
         read_s = self._timeouts.stream_read_s if streaming else self._timeouts.read_s
         timeout = httpx2.Timeout(
             read_s, connect=self._timeouts.connect_s, read=read_s, write=self._timeouts.write_s
         )
-        with (
-            translated(origin_of(url)),
-            self._client_for(url).stream(
+
+        def send() -> AbstractContextManager[httpx2.Response]:
+            return self._client_for(url).stream(
                 method,
                 url,
                 json=body,
-                content=content,
+                content=content() if content else None,
                 params=params,
-                headers={**self._own_headers(url), **(headers or {})},
+                headers={**self._own_headers(url), **given},
                 timeout=timeout,
-            ) as response,
-        ):
-            if not response.is_success:
-                raise _api_error(response, self.limits.error_bytes_max)
-            yield response
+            )
+
+        repeatable = method in IDEMPOTENT_METHODS or "idempotency-key" in given
+        with translated(origin_of(url)), ExitStack() as opened:
+            yield self._answered(send, opened, waits=WAITS_MAX if repeatable else 0)
+
+    def _answered(
+        self, send: Callable[[], AbstractContextManager[httpx2.Response]], opened: ExitStack, waits: int
+    ) -> httpx2.Response:
+        """The 2xx response, open as long as `opened` is; raises `ApiError`."""
+        while True:
+            with ExitStack() as attempt:
+                response = attempt.enter_context(send())
+                if response.is_success:
+                    opened.enter_context(attempt.pop_all())
+                    return response
+                error = _api_error(response, self.limits.error_bytes_max)
+            pause_s = error.retry_after_s
+            over_limit = error.status == 429 and error.retryable
+            if not over_limit or pause_s is None or pause_s > WAIT_S_MAX or not waits:
+                raise error
+            waits -= 1
+            self._wait(pause_s)
 
     def resolve(self, target: str) -> httpx2.URL:
         """The absolute address of `target`: `/v1/…` lies below the API address, anything else is a URL.

@@ -13,6 +13,7 @@ from eventstore.log import ViewWriter
 from eventstore.views import ViewRow
 from evidence.canonical import encode
 from projections.documents import known_document
+from projections.usage import meter_artifact
 
 
 def merge_collected(
@@ -20,8 +21,9 @@ def merge_collected(
 ) -> ViewRow:
     """Fold `artifact_collected` (CONTRACT §6.6, §6.7) into the Artifact object of §8."""
     artifact_id = event["artifactId"]
+    known = known_document(views, "artifacts", artifact_id)
     doc: dict[str, Any] = {
-        **known_document(views, "artifacts", artifact_id),
+        **known,
         "id": artifact_id,
         "orgId": org_id,
         "projectId": run["projectId"] if run else event["projectId"],
@@ -36,17 +38,16 @@ def merge_collected(
     }
     if run:
         doc["workspaceRunId"] = run["id"]
+    meter_artifact(views, known, doc)
     return _put(views, doc)
 
 
 def merge_removed(views: ViewWriter, event: Mapping[str, Any], org_id: str) -> ViewRow:
     """Fold `artifact_deleted` or `artifact_expired`: the record stays, the earliest removal stands."""
-    doc = {
-        "id": event["artifactId"],
-        "orgId": org_id,
-        **known_document(views, "artifacts", event["artifactId"]),
-    }
+    known = known_document(views, "artifacts", event["artifactId"])
+    doc = {"id": event["artifactId"], "orgId": org_id, **known}
     doc["deletedAt"] = min(event["createdAt"], doc.get("deletedAt", event["createdAt"]))
+    meter_artifact(views, known, doc)
     return _put(views, doc)
 
 

@@ -38,7 +38,7 @@ def merge_started(views: ViewWriter, org_id: str, event: Mapping[str, Any]) -> V
 
 def merge_finished(views: ViewWriter, org_id: str, event: Mapping[str, Any]) -> ViewRow:
     """Fold `command_finished`: the first end stands."""
-    doc = {"orgId": org_id, **known_document(views, "commands", event["commandId"])}
+    doc = {"id": event["commandId"], "orgId": org_id, **known_document(views, "commands", event["commandId"])}
     if "finishedAt" not in doc:
         doc |= {"status": event["status"], "finishedAt": event["createdAt"]}
         doc |= {name: event[name] for name in _ENDED if name in event}
@@ -49,10 +49,10 @@ def _put(views: ViewWriter, doc: Mapping[str, Any]) -> ViewRow:
     row = ViewRow(
         id=doc["id"],
         org_id=doc["orgId"],
-        project_id=doc["projectId"],
-        parent=doc["sandboxId"],
+        project_id=doc.get("projectId", ""),
+        parent=doc.get("sandboxId", ""),
         status=doc["status"],
-        sort_key=doc["createdAt"],
+        sort_key=doc.get("createdAt", ""),
         doc=encode(doc),
     )
     views.put("commands", row)

@@ -12,6 +12,7 @@ from projections.artifact import merge_collected, merge_removed
 from projections.command import merge_finished, merge_started
 from projections.documents import known_document
 from projections.sandbox import merge_created, merge_destroyed, merge_extended
+from projections.usage import meter_organization_event
 
 Event = Mapping[str, Any]
 
@@ -21,6 +22,7 @@ def project_organization_event(views: ViewWriter, org_id: str, event: Event) -> 
 
     Unknown types change nothing.
     """
+    meter_organization_event(views, org_id, event)
     handler = _HANDLERS.get(event["type"])
     return handler(views, org_id, event) if handler else None
 

@@ -11,6 +11,7 @@ from evidence.canonical import encode
 from evidence.fold import RunFold
 from projections.artifact import merge_collected
 from projections.sandbox import merge_run_sandbox
+from projections.usage import meter_run_event
 
 OUTPUT_TYPES = frozenset({"stdout", "stderr"})
 """They change no view but the output counts, which the row takes up with its next other event."""
@@ -34,6 +35,7 @@ def run_row(fold: RunFold) -> ViewRow:
 def project_run_event(views: ViewWriter, fold: RunFold, event: Mapping[str, Any]) -> None:
     """Advance the views beside `runs` by one event that `fold` has already taken in."""
     kind = event["type"]
+    meter_run_event(views, fold, event)
     if kind == "artifact_collected":
         run = fold.run_view()
         merge_collected(views, event, org_id=run["orgId"], run=run)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from runner.archive_path import show
-from runner.job import Report, RequestedArtifact, StoreArtifact, StoredBlob
+from runner.job import ArtifactRefused, Report, RequestedArtifact, StoreArtifact, StoredBlob
 from runner.sandbox import Sandbox
 from runner.uninterrupted import uninterrupted
 
@@ -100,6 +100,8 @@ def _store(path: str, workspace_fd: int, store: StoreArtifact, bytes_max: int) -
                 raise _Refused("artifact_collect_failed", "does not belong to the command.")
             with os.fdopen(os.dup(fd), "rb") as file:
                 return store(file, bytes_max)
+    except ArtifactRefused as refused:
+        raise _Refused("artifact_collect_failed", str(refused)) from refused
     except ValueError as too_long:
         raise _Refused(
             "artifact_collect_failed", f"is larger than the limit of {bytes_max} bytes. Pack or split it."

@@ -41,10 +41,14 @@ class StoredBlob:
     size_bytes: int
 
 
+class ArtifactRefused(Exception):
+    """The file may not be stored; the text says why and what to do, and is told behind its path."""
+
+
 StoreArtifact = Callable[[BinaryIO, int], StoredBlob]
 """Copies an open regular file (and the byte limit) into the blob store, fsynced, before it returns.
 
-Raises `ValueError` when the file is longer than the limit. Called in a worker thread.
+Raises `ValueError` when the file is longer than the limit, and `ArtifactRefused`. Called in a worker thread.
 """
 
 

@@ -14,10 +14,11 @@ from runs.idempotency import IdempotentRequest
 from runs.ids import is_id, new_id
 from runs.naming import check_name
 from runs.organization import Founded, OrganizationStream, found, rendered
+from runs.plans import PLANS
+from runs.quotas import parse_project_limits
 from runs.refusal import Refusal, not_found
 from runs.service import Page, list_page, restrict
 
-PLANS = ("free", "builder", "scale", "enterprise")
 ORGANIZATIONS_LISTED_MAX = 500
 
 
@@ -199,7 +200,9 @@ class AccountService:
             check_name("name", name)
         if limits is not None and who.role not in {None, "owner"}:
             raise Refusal("forbidden", "Only an owner sets the limits of a project.")
-        changed = _changes(row, name=name, limits=_merged_limits(row, limits))
+        merged = None if limits is None else {**_limits(row), **parse_project_limits(limits)}
+        kept = merged and {name: limit for name, limit in merged.items() if limit is not None}
+        changed = _changes(row, name=name, limits=kept)
         if not changed:
             return rendered("project")(row)
         event = NewEvent("project_updated", {"actor": who.key_id, "projectId": project_id, **changed})
@@ -223,12 +226,9 @@ def _changes(row: ViewRow, **wanted: object) -> dict[str, Any]:
     }
 
 
-def _merged_limits(row: ViewRow, given: Mapping[str, int | None] | None) -> dict[str, int] | None:
-    """The project's limits with the given ones; one of None is lifted, those not named stay."""
-    if given is None:
-        return None
-    merged: dict[str, int | None] = {**decode(row.doc).get("limits", {}), **given}
-    return {name: value for name, value in merged.items() if value is not None}
+def _limits(row: ViewRow) -> Mapping[str, int]:
+    limits: Mapping[str, int] = decode(row.doc).get("limits", {})
+    return limits
 
 
 def _check_plan(plan: str) -> None:

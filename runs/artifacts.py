@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from eventstore.log import Answer, Append, NewEvent, Record
@@ -13,7 +14,7 @@ from evidence.record import format_time, parse_time
 from runs.access import Principal
 from runs.commands import workspace_relative
 from runs.dispatch import Store
-from runs.host import SandboxHost
+from runs.host import Owner, SandboxHost
 from runs.idempotency import IdempotentRequest
 from runs.ids import is_id
 from runs.limits import RunLimits
@@ -77,28 +78,19 @@ class ArtifactService:
             path = workspace_relative(wanted.path)
             named = {"name": wanted.name} if wanted.name is not None else {}
             check_artifacts([{"path": path, **named}], self._limits)
-            event = await self._host.collect(sandbox_id, path, wanted.name)
-            if event.type == "artifact_error":
-                raise _collect_refusal(event.fields["error"])
-            fields = {
-                **event.fields,
-                "actor": who.key_id,
-                "sandboxId": sandbox_id,
-                "projectId": sandbox.project_id,
-            }
-            plan = await plan_of(self._store, sandbox.org_id)
-
-            def render(row: ViewRow | None) -> Answer:
-                assert row is not None, "the event that was just appended made this row"
-                return Answer(201, encode({"artifact": shown(row, plan)}))
-
-            return await self._stream.append(
-                sandbox.org_id,
-                NewEvent(event.type, fields),
-                about=("artifacts", str(event.fields["artifactId"])),
-                render=render,
-                idempotent=idempotent,
-            )
+            owner = Owner(sandbox.org_id, sandbox.project_id)
+            async with self._host.collected(owner, sandbox_id, path, wanted.name) as event:
+                if event.type == "artifact_error":
+                    raise _collect_refusal(event.fields["error"])
+                place = {"actor": who.key_id, "sandboxId": sandbox_id, "projectId": sandbox.project_id}
+                plan = await plan_of(self._store, sandbox.org_id)
+                return await self._stream.append(
+                    sandbox.org_id,
+                    NewEvent(event.type, {**event.fields, **place}),
+                    about=("artifacts", str(event.fields["artifactId"])),
+                    render=partial(_created, plan),
+                    idempotent=idempotent,
+                )
 
     async def get(self, who: Principal, artifact_id: str, scope: str = "artifact:read") -> dict[str, Any]:
         """The Artifact object, deleted and expired ones included."""
@@ -155,6 +147,11 @@ def shown(row: ViewRow, plan: Plan) -> dict[str, Any]:
 def expired_before(plan: Plan, now_ms: int) -> str:
     """Artifacts that were made at or before this time are over their retention."""
     return format_time(now_ms - plan.artifact_retention_ms)
+
+
+def _created(plan: Plan, row: ViewRow | None) -> Answer:
+    assert row is not None, "the event that was just appended made this row"
+    return Answer(201, encode({"artifact": shown(row, plan)}))
 
 
 def _with_doc(row: ViewRow, doc: Mapping[str, Any]) -> ViewRow:

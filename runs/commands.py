@@ -17,11 +17,12 @@ from evidence.record import format_time
 from runs.access import Principal
 from runs.dispatch import Store
 from runs.environment import check_env_name
-from runs.host import CancelMode, CancelRequest, CommandEnd, CommandJob, SandboxHost
+from runs.host import CancelMode, CancelRequest, CommandEnd, CommandJob, Owner, SandboxHost
 from runs.idempotency import IdempotentRequest
 from runs.ids import is_id, new_id
 from runs.limits import RunLimits
 from runs.organization import OrganizationStream, append_to_organization, rendered
+from runs.quotas import QuotaService
 from runs.refusal import Refusal, not_found
 from runs.requests import check_artifacts
 from runs.sandboxes import SandboxService
@@ -62,6 +63,7 @@ class CommandService:
         host: SandboxHost,
         *,
         sandboxes: SandboxService,
+        quotas: QuotaService,
         logs: CommandLogs,
         limits: RunLimits,
         now_ms: Callable[[], int],
@@ -69,6 +71,7 @@ class CommandService:
         self._store = store
         self._host = host
         self._sandboxes = sandboxes
+        self._quotas = quotas
         self._limits = limits
         self._now_ms = now_ms
         self._stream = OrganizationStream(store)
@@ -134,6 +137,7 @@ class CommandService:
             request.env,
         )  # fmt: skip
         await self._host.admit(job)
+        await self._quotas.require_compute(sandbox.org_id, sandbox.project_id)
         fields = {
             "actor": who.key_id,
             "commandId": command_id,
@@ -197,9 +201,9 @@ class CommandService:
         return [
             encode(
                 {
+                    **event.fields,
                     "commandId": command_id,
                     "createdAt": created_at,
-                    "data": event.fields["data"],
                     "seq": seq,
                     "stream": event.type,
                 }
@@ -216,18 +220,21 @@ class CommandService:
             return {"collectStatus": "skipped"}
         errors: list[object] = []
         artifact_ids: list[object] = []
+        owner = Owner(sandbox.org_id, job.project_id)
         for wanted in request.collect:
-            event = await self._host.collect(
-                job.sandbox_id, workspace_relative(wanted["path"]), wanted.get("name")
-            )
-            if event.type == "artifact_error":
-                errors.append(event.fields["error"])
-                continue
-            place = {"actor": "system", "sandboxId": job.sandbox_id, "projectId": job.project_id}
-            await append_to_organization(
-                self._store, sandbox.org_id, NewEvent(event.type, {**event.fields, **place})
-            )
-            artifact_ids.append(event.fields["artifactId"])
+            path = workspace_relative(wanted["path"])
+            try:
+                async with self._host.collected(owner, job.sandbox_id, path, wanted.get("name")) as event:
+                    if event.type == "artifact_error":
+                        errors.append(event.fields["error"])
+                        continue
+                    place = {"actor": "system", "sandboxId": job.sandbox_id, "projectId": job.project_id}
+                    found = NewEvent(event.type, {**event.fields, **place})
+                    await append_to_organization(self._store, sandbox.org_id, found)
+                    artifact_ids.append(event.fields["artifactId"])
+            except Refusal as refusal:
+                code = "artifact_collect_failed"
+                errors.append({"code": code, "message": refusal.message, "path": path})
         status = "partial" if errors and artifact_ids else "failed" if errors else "succeeded"
         fields: dict[str, object] = {"collectStatus": status, "artifactIds": artifact_ids}
         return {**fields, "collectErrors": errors} if errors else fields

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
+from eventstore.log import NewEvent
+from eventstore.views import ViewRow
 from runs.access import Principal
+from runs.dispatch import Store
 from runs.host import FileStat, SandboxHost
 from runs.limits import RunLimits
+from runs.organization import append_to_organization
 from runs.refusal import Refusal
 from runs.sandboxes import SandboxService
 
@@ -16,7 +20,8 @@ READ, WRITE = "file:read", "file:write"
 class FileService:
     """`/v1/sandboxes/{id}/files`."""
 
-    def __init__(self, sandboxes: SandboxService, host: SandboxHost, limits: RunLimits) -> None:
+    def __init__(self, store: Store, host: SandboxHost, sandboxes: SandboxService, limits: RunLimits) -> None:
+        self._store = store
         self._sandboxes = sandboxes
         self._host = host
         self._limits = limits
@@ -61,7 +66,7 @@ class FileService:
         overwrite: bool,
     ) -> FileStat:
         """Write a small file, whole or not at all."""
-        await self._admit(who, sandbox_id, WRITE, path)
+        sandbox = await self._admit(who, sandbox_id, WRITE, path)
         if len(content) > self._limits.file_direct_bytes_max:
             raise Refusal(
                 "file_too_large",
@@ -69,9 +74,18 @@ class FileService:
                 "Bring a larger one in the archive of a run.",
                 {"field": "content"},
             )
-        return await self._host.write_file(
+        stat = await self._host.write_file(
             sandbox_id, path, content, create_parents=create_parents, overwrite=overwrite
         )
+        # Counted behind the write: a crash in between forgets the use, never the other way round.
+        fields = {
+            "actor": who.key_id,
+            "sandboxId": sandbox_id,
+            "projectId": sandbox.project_id,
+            "sizeBytes": len(content),
+        }
+        await append_to_organization(self._store, sandbox.org_id, NewEvent("file_written", fields))
+        return stat
 
     async def delete(self, who: Principal, sandbox_id: str, path: str) -> None:
         """Remove a file or an empty folder."""
@@ -91,9 +105,10 @@ class FileService:
         _check_path("to", target, self._limits)
         return await self._host.move_file(sandbox_id, source, target, overwrite=overwrite)
 
-    async def _admit(self, who: Principal, sandbox_id: str, scope: str, path: str) -> None:
-        await self._sandboxes.live(who, sandbox_id, scope)
+    async def _admit(self, who: Principal, sandbox_id: str, scope: str, path: str) -> ViewRow:
+        row = await self._sandboxes.live(who, sandbox_id, scope)
         _check_path("path", path, self._limits)
+        return row
 
 
 def _check_path(field: str, path: str, limits: RunLimits) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -17,6 +18,14 @@ CancelMode = Literal["graceful", "force"]
 
 EmitOutput = Callable[[Sequence[NewEvent]], Awaitable[None]]
 """Takes `stdout`, `stderr` and `output_truncated` of a command, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose it is."""
+
+    org_id: str
+    project_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +122,13 @@ class SandboxHost(Protocol):
         """Run a command to its end."""
         ...
 
-    async def collect(self, sandbox_id: str, path: str, name: str | None) -> NewEvent:
-        """Keep a file: `artifact_collected` or `artifact_error`."""
+    def collected(
+        self, owner: Owner, sandbox_id: str, path: str, name: str | None
+    ) -> AbstractAsyncContextManager[NewEvent]:
+        """Keep a file: `artifact_collected`, to be appended inside the block, or `artifact_error`.
+
+        Until the block ends its bytes count as arriving. Refuses with `quota_exceeded`.
+        """
         ...
 
     async def list_files(self, sandbox_id: str, path: str) -> Sequence[FileStat]:

@@ -17,6 +17,7 @@ from runs.ids import is_id, new_id
 from runs.limits import RunLimits
 from runs.organization import OrganizationStream, append_to_organization, rendered
 from runs.plans import plan_of
+from runs.quotas import QuotaService
 from runs.refusal import Refusal, not_found
 from runs.requests import check_metadata
 from runs.screening import screen
@@ -45,11 +46,14 @@ class SandboxService:
         host: SandboxHost,
         templates: ResolveTemplate,
         limits: RunLimits,
+        *,
+        quotas: QuotaService,
     ) -> None:
         self._store = store
         self._host = host
         self._templates = templates
         self._limits = limits
+        self._quotas = quotas
         self._stream = OrganizationStream(store)
 
     def __repr__(self) -> str:
@@ -76,7 +80,8 @@ class SandboxService:
                     "Use python-node, python, node or base.",
                     {"field": "templateVersionId" if request.template_version_id else "template"},
                 )
-            return await self._start(who, request, template, idempotent)
+            async with self._quotas.admit_sandbox(who.org_id, request.project_id):
+                return await self._start(who, request, template, idempotent)
 
     async def _start(
         self,

@@ -16,6 +16,7 @@ from runs.dispatch import Dispatcher, Store
 from runs.idempotency import IdempotentRequest, InFlight
 from runs.ids import is_id, new_id
 from runs.limits import RunLimits
+from runs.quotas import QuotaService
 from runs.refusal import Refusal, not_found
 from runs.requests import RunRequest, check_request
 from runs.session import load_session
@@ -53,7 +54,7 @@ class RunService:
 
     def __init__(
         self, store: Store, dispatcher: Dispatcher, templates: ResolveTemplate, limits: RunLimits,
-        now_ms: Callable[[], int],
+        now_ms: Callable[[], int], *, quotas: QuotaService,
     ) -> None:  # fmt: skip
         self.store = store
         self.limits = limits
@@ -61,6 +62,7 @@ class RunService:
         self.in_flight = InFlight()
         self._dispatcher = dispatcher
         self._templates = templates
+        self._quotas = quotas
 
     def __repr__(self) -> str:
         return f"RunService({self._dispatcher!r})"
@@ -121,7 +123,10 @@ class RunService:
         return await list_page(self.store, "runs", restrict(who, query))
 
     async def start(self, who: Principal, run_id: str, idempotent: IdempotentRequest | None) -> Answer:
-        """Queue the run; 200 `{workspaceRun}` with its `sandboxId` (CONTRACT rule 9)."""
+        """Queue the run; 200 `{workspaceRun}` with its `sandboxId` (CONTRACT rule 9).
+
+        Raises `quota_exceeded` (429) for a sandbox or a month's compute beyond what is allowed.
+        """
         async with self.in_flight.one_at_a_time(idempotent):
             if answer := await self.stored_answer(idempotent):
                 # Crash window: appended, answered, and not submitted. Submitting twice is harmless.
@@ -129,12 +134,22 @@ class RunService:
                 return answer
             await self.get(who, run_id, "workspace_run:create")
             self._dispatcher.require_room()
-            sandbox_id = await self._requested_sandbox(run_id) or new_id("sbx")
+            reused = await self._requested_sandbox(run_id)
+            sandbox_id = reused or new_id("sbx")
 
             def decision(run: dict[str, Any]) -> list[NewEvent]:
                 return decide.start(run, actor=who.key_id, sandbox_id=sandbox_id)
 
-            answer = await self.change(who, run_id, "workspace_run:create", decision, idempotent=idempotent)
+            async with self._quotas.one_at_a_time(who.org_id):
+                # Looked at behind the lock: a run that a racing request started must not be refused.
+                row = await self.get(who, run_id, "workspace_run:create")
+                if row.status == "archive_uploaded":
+                    await self._quotas.require_compute(row.org_id, row.project_id)
+                    if reused is None:
+                        await self._quotas.require_sandbox(row.org_id, row.project_id)
+                answer = await self.change(
+                    who, run_id, "workspace_run:create", decision, idempotent=idempotent
+                )
         self._dispatcher.submit(run_id)
         return answer
 

@@ -114,6 +114,7 @@ def settings(data_dir: Path, **overrides: Any) -> Settings:
         "api": ApiLimits(heartbeat_s=0.5),
         "runs": RunLimits(storage_retry_s=0.2),
         "sequencer": SequencerLimits(interval_s=0.02),  # bundles wait for the log: tests need not a second
+        "rate_limit_per_minute": 0,
         "shutdown_s": 1,
     }
     return Settings(**{**fields, **overrides})

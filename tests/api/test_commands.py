@@ -138,6 +138,14 @@ def test_logs_are_paged_by_seq_and_streamed_until_the_end(running: Running, base
     }
 
 
+def test_bytes_that_are_no_text_are_kept_beside_their_text(running: Running, base: str) -> None:
+    """As `dataBase64`, exactly when they were no UTF-8, in pages and in the stream."""
+    command = run(running, base, "printf '\\377a'; exit 0")
+    (entry,) = running.http.get(f"/v1/commands/{command['id']}/logs").json()["data"]
+    assert (entry["data"], entry["dataBase64"]) == ("\ufffda", "/2E=")
+    assert '"dataBase64":"/2E="' in running.http.get(f"/v1/commands/{command['id']}/stream").text
+
+
 def test_output_over_the_cap_is_cut_and_says_so(running: Running, base: str) -> None:
     """The answer is cut sooner than what is kept; the command runs on either way."""
     command = run(running, base, "head -c 5000 /dev/zero | tr '\\0' x; exit 4")

@@ -24,7 +24,7 @@ PARAMETER = re.compile(r"\{[^}]*\}")
 
 AWAITED = frozenset(
     {"createPreview", "listPreviews", "getPreview", "revokePreview", "listSecrets", "setSecret",
-     "deleteSecret", "getUsage"}
+     "deleteSecret"}
 )  # fmt: skip
 """Operations that the table describes and the server does not answer yet. Take out what is built."""
 

@@ -43,7 +43,7 @@ def test_the_views_of_a_used_folder_are_what_its_log_gives(folder: Path) -> None
     assert found["rows"] > len(VIEWS)
 
 
-FILLED = [view for view in VIEWS if view not in {"commands", "previews", "secrets", "usage"}]
+FILLED = [view for view in VIEWS if view not in {"commands", "previews", "secrets"}]
 
 
 @pytest.mark.parametrize("table", [*FILLED, "runs_labels", "evidence_labels", "sandboxes_labels"])

@@ -265,7 +265,7 @@ def test_a_server_that_is_not_there_asks_whether_it_runs(shell: Shell) -> None:
         ("forbidden", 403, "scope"),
         ("not_found", 404, "crownest workspace-runs list"),
         ("upload_incomplete", 409, f"crownest workspace-runs upload {RUN_ID} <archive.tgz>"),
-        ("rate_limited", 429, "Wait 7 s"),
+        ("rate_limited", 429, "Wait 77 s"),
         ("internal_error", 500, "quote request r9"),
     ],
 )
@@ -273,7 +273,7 @@ def test_refusals_come_with_a_remedy(
     shell: Shell, server: RecordingServer, code: str, status: int, remedy: str
 ) -> None:
     """Messages say what to do next (DESIGN §7)."""
-    headers = {"x-request-id": "r9", "retry-after": "7"}
+    headers = {"x-request-id": "r9", "retry-after": "77"}  # longer than the client waits by itself
     body = {"error": {"code": code, "message": "Refused."}}
     server.routes[f"POST {BASE}/start"] = lambda _: as_json(body, status, **headers)
     result = shell("workspace-runs", "start", RUN_ID, "--json")
