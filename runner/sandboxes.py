@@ -22,7 +22,7 @@ from runner.holder_program import memory_file
 from runner.interactive import CommandCancel, CommandEnding, FileContent, SandboxCommand
 from runner.job import Emit, Report, RequestedArtifact, StoreArtifact
 from runner.limits import RunnerLimits
-from runner.link import SandboxGone
+from runner.link import SandboxGone, SandboxUnavailable
 from runner.registry import OnExpired, Registry, SandboxConflict
 from runner.sandbox import Sandbox
 from runner.templates import Templates
@@ -60,7 +60,9 @@ class Sandboxes:
 
         `template` is a slug or a version id. Raises `UnknownTemplate`, `SandboxUnavailable`.
         """
-        await self._registry.boot(sandbox_id, self.templates.get(template))
+        sandbox = await self._registry.boot(sandbox_id, self.templates.get(template))
+        if sandbox.destroyed:
+            raise SandboxUnavailable("The server is being stopped.")
         return self._registry.keep(sandbox_id, ttl_ms)
 
     def extend_sandbox(self, sandbox_id: str, ttl_ms: int) -> int:

@@ -305,6 +305,22 @@ async def test_a_command_that_kills_its_keeper_keeps_its_exit_code(on: Bench) ->
             assert await box.says("echo fine") == "fine\n"
 
 
+async def test_a_sandbox_that_ends_by_itself_is_removed_and_told(on: Bench) -> None:
+    """Where a command can kill the holder, nothing that it left behind runs on until the sandbox expires."""
+    if on.runner.provider != "process":
+        pytest.skip("the holder is process 1 of its namespace, which nobody in it can kill")
+    word, ended = _word(), asyncio.Queue[str]()
+    on.runner.tell_expired(ended.put)
+    async with warm_sandbox(on) as box:
+        keeper = "$(cut -d' ' -f4 /proc/$$/stat)"
+        ending = await box.run(f"setsid sleep {word} & kill -9 $(cut -d' ' -f4 /proc/{keeper}/stat); sleep 9")
+        assert (ending.exit_code, ending.killed) == (137, False)
+        assert living(word) == []
+        assert await asyncio.wait_for(ended.get(), 20) == box.id
+        with pytest.raises(SandboxConflict):
+            await box.run("true")
+
+
 async def test_a_command_that_stops_everything_is_ended_by_its_timeout(on: Bench) -> None:
     """A stopped keeper is not needed for it."""
     if on.runner.provider == "process":
