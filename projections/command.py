@@ -19,7 +19,7 @@ _ENDED = (
 
 def merge_started(views: ViewWriter, org_id: str, event: Mapping[str, Any]) -> ViewRow:
     """Fold `command_started`: it stands in one stream, in front of its end."""
-    doc = {
+    doc: dict[str, Any] = {
         "id": event["commandId"],
         "orgId": org_id,
         "projectId": event["projectId"],

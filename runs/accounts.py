@@ -181,10 +181,10 @@ class AccountService:
                 return answer
             check_name("name", name)
             project_id = new_id("prj")
-            fields = {"actor": who.key_id, "projectId": project_id, "name": name, "limits": {}}
+            fields: dict[str, object] = {"actor": who.key_id, "projectId": project_id, "name": name}
             return await self._stream.append(
                 who.org_id,
-                NewEvent("project_created", fields),
+                NewEvent("project_created", {**fields, "limits": {}}),
                 about=("projects", project_id),
                 render=rendered("project", 201),
                 idempotent=idempotent,

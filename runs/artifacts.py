@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from eventstore.log import Answer, Append, NewEvent, Record
 from eventstore.views import ViewQuery, ViewRow
@@ -165,7 +165,7 @@ def _gone(reason: str, why: str) -> Refusal:
 
 
 def _collect_refusal(error: object) -> Refusal:
-    assert isinstance(error, Mapping), "an artifact_error carries code, message and path"
-    return Refusal(
-        COLLECT_ERRORS[error["code"]], str(error["message"]), {"reason": error["code"], "field": "path"}
-    )
+    """What an `artifact_error` says: `{code, message, path}` (CONTRACT §3.5)."""
+    found = cast("Mapping[str, str]", error)
+    code = found["code"]
+    return Refusal(COLLECT_ERRORS[code], found["message"], {"reason": code, "field": "path"})
