@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-from typing import BinaryIO, Literal, cast
+from typing import Literal, cast
 
 from client.sandboxes import SANDBOXES
 from client.shapes import Artifact, FileEntry, JsonObject, Page
-from client.wire import Methods, at, given, idempotency, objects, page_of, set_fields, unwrapped
+from client.wire import Methods, Sink, at, given, idempotency, objects, page_of, set_fields, unwrapped
 
 ARTIFACTS = "/v1/artifacts"
 
@@ -32,7 +32,7 @@ class FileMethods(Methods):
         where = at(SANDBOXES, sandbox_id, "files/read")
         return self._transport.json("GET", where, params=given(path=path, encoding=encoding))
 
-    def download_file(self, sandbox_id: str, path: str, out: BinaryIO) -> int:
+    def download_file(self, sandbox_id: str, path: str, out: Sink) -> int:
         """GET …/files/download?path into `out`, byte for byte; answers the size in bytes."""
         where = at(SANDBOXES, sandbox_id, "files/download")
         return self._download(where, out, "application/octet-stream", {"path": path})
@@ -92,7 +92,7 @@ class FileMethods(Methods):
         """GET /v1/artifacts/{id}."""
         return _artifact(self._transport.json("GET", at(ARTIFACTS, artifact_id)))
 
-    def download_artifact(self, artifact_id: str, out: BinaryIO) -> int:
+    def download_artifact(self, artifact_id: str, out: Sink) -> int:
         """GET /v1/artifacts/{id}/download into `out`; answers the size in bytes."""
         return self._download(at(ARTIFACTS, artifact_id, "download"), out, "application/octet-stream", {})
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import BinaryIO
 
 from client.runs import RUNS
 from client.shapes import JsonObject
-from client.wire import Methods, at, given, idempotency, objects, unwrapped
+from client.wire import Methods, Sink, at, given, idempotency, objects, unwrapped
 
 
 class ProofMethods(Methods):
@@ -18,7 +17,7 @@ class ProofMethods(Methods):
         return unwrapped(self._transport.json("GET", at(RUNS, run_id, "evidence")), "evidence")
 
     def proof_bundle(
-        self, run_id: str, out: BinaryIO, *, without: tuple[str, ...] = (), artifacts: bool = False
+        self, run_id: str, out: Sink, *, without: tuple[str, ...] = (), artifacts: bool = False
     ) -> int:
         """Write the proof bundle (PROOF P8), a zip, to `out`; answers its size in bytes."""
         params = given(without=",".join(without) or None, artifacts="true" if artifacts else None)

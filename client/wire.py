@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import BinaryIO, cast
+from typing import Protocol, cast
 from uuid import uuid4
 
 import httpx2
@@ -18,12 +18,19 @@ from client.transport import Transport
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
+class Sink(Protocol):
+    """Where a download goes: a binary file, or whatever takes bytes."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take the next bytes, all of them."""
+
+
 class Methods:
     """The base of each group of methods: one connection to one API, and what is done with it often."""
 
     _transport: Transport
 
-    def _download(self, path: str, out: BinaryIO, accept: str, params: Mapping[str, str | int]) -> int:
+    def _download(self, path: str, out: Sink, accept: str, params: Mapping[str, str | int]) -> int:
         size_bytes, bytes_max = 0, self._transport.limits.download_bytes_max
         headers = {"accept": accept, "accept-encoding": "identity"}
         with self._transport.exchange("GET", path, params=params, headers=headers) as response:
