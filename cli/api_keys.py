@@ -108,8 +108,9 @@ def create(
 
 def say_made(key: ApiKey) -> None:
     """What goes to stderr beside a secret: the key's id, and that this is the only time."""
-    scopes = len(key.get("scopes", []))
-    output.note(one_line(f"made {key['id']} ({key.get('name')}), which holds {scopes} scopes"))
+    count = len(key.get("scopes", []))
+    scopes = f"{count} scope{'' if count == 1 else 's'}"
+    output.note(one_line(f"made {key['id']} ({key.get('name')}), which holds {scopes}"))
     if output.is_terminal(sys.stdout):
         output.note(output.paint("Copy the secret now; it is not shown again:", sys.stderr, bold=True))
 

@@ -82,7 +82,7 @@ def show_one(thing: object, *, as_json: bool, first: Sequence[str] = ("id",)) ->
         return
     fields = cast("Item", thing)
     ordered = {name: fields[name] for name in first if name in fields} | dict(fields)
-    output.record({name: flat(value) for name, value in ordered.items()})
+    output.record({name: flat(value) for name, value in ordered.items() if value not in ({}, [])})
 
 
 def flat(value: object) -> object:

@@ -223,17 +223,20 @@ def _replay(client: CrownestClient, org_id: str, after_seq: int) -> Iterator[Eve
 
 
 def _event_line(event: Event) -> str:
-    """Number, time, type, actor, and what else it says, with tabs between; of objects their id."""
+    """Number, time, type, actor, and what else it says, of objects their id: in columns, or with tabs."""
     fields = cast("Item", event)
-    rest = [
+    told = " ".join(
         f"{name}={flat(_named(value))}"
         for name, value in fields.items()
         if name not in _EVENT_COLUMNS and value not in ({}, [])
-    ]
-    kind = output.paint(one_line(event["type"]), sys.stdout, colour="cyan")
-    texts = [event.get("createdAt", ""), str(fields.get("actor", "")), " ".join(rest)]
-    when, actor, told = map(one_line, texts)
-    return f"{event['seq']}\t{when}\t{kind}\t{actor}\t{told}\n"
+    )
+    columns = (event.get("createdAt", ""), event["type"], str(fields.get("actor", "")), told)
+    time, kind, actor, told = map(one_line, columns)
+    if not output.is_terminal(sys.stdout):
+        return f"{event['seq']}\t{time}\t{kind}\t{actor}\t{told}\n"
+    kind = output.paint(f"{kind:<20}", sys.stdout, colour="cyan")
+    by = output.paint(f"by {actor}", sys.stdout, dim=True)
+    return f"{event['seq']:>5}  {time}  {kind}  {told}  {by}\n"
 
 
 def _named(value: object) -> object:

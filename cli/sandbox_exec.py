@@ -154,5 +154,5 @@ def _exit_status(command: Command, *, as_json: bool) -> int:
     if (code := command.get("exitCode")) is not None:
         return exit_status_of(code)
     if not as_json:
-        output.warn(f"{command['id']} has no exit code: {command['status']}.")
+        output.warn(f"{command['id']} ended without an exit code: {command['status']}.")
     return EXIT_ERROR

@@ -26,7 +26,7 @@ REMEDIES = {
     "not_found": "Check the sandbox's id: crownest sandboxes list",
     "file_not_found": "See what is there: crownest files ls SANDBOX-ID:PATH",
     "file_too_large": "Put larger files into the archive of a run that uses the sandbox: "
-    "crownest workspace-runs run-archive repo.tgz --sandbox SBX_ID -- COMMAND",
+    "crownest workspace-runs run-archive repo.tgz --sandbox SBX_ID --keep-sandbox -- COMMAND",
     "sandbox_destroyed": "Its files are gone with it. Make another one: crownest sandboxes create",
 }
 _PLACE = re.compile(r"(sbx_[A-Za-z0-9][A-Za-z0-9_-]{0,120})(?::(.*))?", re.DOTALL)

@@ -38,7 +38,7 @@ def sandboxes() -> None:
 
     A run makes a sandbox of its own. One that is made here, or kept after a run, stays until its time is
     over: run commands in it, copy files (crownest files), keep results (crownest artifacts), or give it to
-    runs with --sandbox.
+    runs with --sandbox and --keep-sandbox.
     """
 
 
