@@ -27,6 +27,9 @@ Written by `python -m cli.docs > docs/cli.md` from what `--help` prints; a test 
 The config file is `CROWNEST_CONFIG_PATH`, else `$XDG_CONFIG_HOME/crownest/config.json`, else
 `~/.config/crownest/config.json`. `crownest serve` and `crownest login` write it, with mode 0600.
 
+`crownest keys` also asks as a person, without any key: where none is in the environment and
+`CROWNEST_ORG_ID`, `CROWNEST_USER_ID` and `CROWNEST_ROLE` are all set (decision 0862).
+
 ## Output and exit status
 
 Results go to stdout, everything said beside them to stderr. With `--json` a result is one line
@@ -42,7 +45,8 @@ colours are made visible (decision 0101).
 | 1 | the server refused, or something failed on the way |
 | 2 | the command line was not understood; for `verify` and `monitor`: something cannot be read |
 | any | `run-archive` exits as the command did; without an exit code 0 if it succeeded, else 1 |
-| 130 | stopped by Ctrl-C; a run that was started goes on |
+| any | `sandboxes exec` exits as the command did; without an exit code 1 |
+| 130 | stopped by Ctrl-C; a run that was started goes on, what `exec` started is canceled (decision 0861) |
 | 141 | the reader of the output went away |
 
 `CROWNEST_DEBUG=1` shows where a mistake of crownest itself happened.

@@ -1,4 +1,4 @@
-"""Writes a run's events: the command's bytes to stdout and stderr, or one JSON envelope a line."""
+"""Writes the events of a run or a command: its bytes to stdout and stderr, or one JSON envelope a line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TextIO
 from cli import output
 from cli.terminal import TerminalFilter
 from client.errors import BadAnswer
-from client.shapes import Event, WorkspaceRun
+from client.shapes import Command, CommandEvent, Event, WorkspaceRun
 
 
 class StreamWriter:
@@ -67,7 +67,32 @@ class EventWriter:
             stream.finish()
 
 
-def raw_output(event: Event) -> bytes:
+class CommandWriter:
+    """Takes the events of one command in a sandbox; remembers where it stands and how it ended."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._streams = {"stdout": StreamWriter(sys.stdout), "stderr": StreamWriter(sys.stderr)}
+        self.last_seq = 0
+        self.ended: Command | None = None
+
+    def write(self, event: CommandEvent) -> None:
+        """Print one event. In text mode only output is printed; types not known here are skipped."""
+        self.last_seq = max(self.last_seq, event.get("seq", 0))
+        if event["type"] == "terminal":
+            self.ended = event.get("command")
+        if self._as_json:
+            output.json_data(event)
+        elif event["type"] == "log" and (stream := self._streams.get(event.get("stream", ""))):
+            stream.write(raw_output(event))
+
+    def finish(self) -> None:
+        """Call once, however it ended."""
+        for stream in self._streams.values():
+            stream.finish()
+
+
+def raw_output(event: Event | CommandEvent) -> bytes:
     """The bytes that the command wrote: `dataBase64` where they were not UTF-8 (PROOF P1.3)."""
     encoded = event.get("dataBase64")
     if encoded is None:
@@ -75,4 +100,4 @@ def raw_output(event: Event) -> bytes:
     try:
         return base64.b64decode(encoded, validate=True)
     except binascii.Error as exc:
-        raise BadAnswer(f"Event {event['seq']} holds base64 that cannot be decoded.") from exc
+        raise BadAnswer(f"Event {event.get('seq')} holds base64 that cannot be decoded.") from exc

@@ -24,7 +24,7 @@ from cli.problems import (
 from client.errors import ClientError
 from client.version import VERSION
 
-RUNS, PROOF, SERVER, SETUP = "Run", "Prove", "Serve", "Set up"
+RUNS, PROOF, ACCOUNTS, SERVER, SETUP = "Run", "Prove", "Administer", "Serve", "Set up"
 
 COMMANDS = {
     "demo": Lazy("cli.demo:demo", "Run the example project and check its evidence offline.", RUNS),
@@ -32,6 +32,12 @@ COMMANDS = {
         "cli.workspace_runs:workspace_runs", "Run archives and read their evidence.", RUNS
     ),
     "usage": Lazy("cli.usage:usage", "Show what was used this month, and what is left.", RUNS),
+    "sandboxes": Lazy("cli.sandboxes:sandboxes", "Create, use and kill warm sandboxes.", RUNS),
+    "commands": Lazy("cli.commands:commands", "Read and cancel commands in sandboxes.", RUNS),
+    "files": Lazy(
+        "cli.sandbox_files:files", "List, read, copy and change files in a sandbox's workspace.", RUNS
+    ),
+    "artifacts": Lazy("cli.artifacts:artifacts", "Keep, list, download and delete artifacts.", RUNS),
     "verify": Lazy("cli.verify:verify", "Check a proof offline, trusting only a policy file.", PROOF),
     "policy": Lazy("cli.policy:policy", "Print whose signatures the server's proofs carry.", PROOF),
     "timestamp": Lazy(
@@ -43,6 +49,9 @@ COMMANDS = {
     "redact": Lazy("cli.redact:redact", "Erase output of a run for good, and record it.", PROOF),
     "signing-keys": Lazy("cli.signing_keys:signing_keys", "List or rotate the log's signing keys.", PROOF),
     "smoke": Lazy("cli.smoke:smoke", "Prove a server's promises by using it.", PROOF),
+    "keys": Lazy("cli.api_keys:keys", "Create, list and revoke API keys.", ACCOUNTS),
+    "projects": Lazy("cli.projects:projects", "List, create and limit projects.", ACCOUNTS),
+    "orgs": Lazy("cli.orgs:orgs", "Read and change organisations and their people.", ACCOUNTS),
     "serve": Lazy("cli.serve:serve", "Run the server on an embedded database.", SERVER),
     "config": Lazy("cli.config:config", "Print every setting and named limit of a server.", SERVER),
     "rebuild": Lazy("cli.rebuild:rebuild", "Fold all views anew from the log.", SERVER),

@@ -1,10 +1,10 @@
-"""Options and arguments that several run commands share, and the checks on what was typed."""
+"""Options and arguments that several commands share, and the checks on what was typed."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,19 +25,23 @@ TEMPLATES = ("python-node", "python", "node", "base")
 """Offered by completion only: the server decides which exist."""
 IDEMPOTENCY_KEY_CHARS_MAX = 255
 
-_RUN_ID = re.compile(r"wsr_[A-Za-z0-9][A-Za-z0-9_-]{0,120}")
+_ID_REST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,120}")
 _SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
 
 
-class RunId(click.ParamType[str]):
-    """A run's id. Ids of other things are refused here, with a word on what was expected."""
+class Id(click.ParamType[str]):
+    """The id of one kind of thing. Ids of others are refused here, with a word on what was expected."""
 
-    name = "workspace-run-id"
+    name = "id"
+
+    def __init__(self, prefix: str, kind: str) -> None:
+        self.prefix, self.kind = prefix, kind
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Check the form only."""
-        if not _RUN_ID.fullmatch(str(value)):
-            self.fail(f"{value!r} is not a run id; they look like wsr_abc123.", param, ctx)
+        prefix, _, rest = str(value).partition("_")
+        if prefix != self.prefix or not _ID_REST.fullmatch(rest):
+            self.fail(f"{value!r} is not {self.kind}; they look like {self.prefix}_abc123.", param, ctx)
         return str(value)
 
 
@@ -96,7 +100,7 @@ class WholeNumber(click.ParamType[int]):
         return int(text)
 
 
-RUN_ID = click.argument("run_id", metavar="WORKSPACE-RUN-ID", type=RunId())
+RUN_ID = click.argument("run_id", metavar="WORKSPACE-RUN-ID", type=Id("wsr", "a run id"))
 ARCHIVE = click.argument("archive_path", metavar="ARCHIVE.TGZ", type=ArchivePath())
 YES = click.option("--yes", is_flag=True, help="Do not ask.")
 JSON = click.option("--json", "as_json", is_flag=True, help='Print { "data": … }; errors as { "error": … }.')
@@ -146,29 +150,41 @@ def _check_key(ctx: click.Context, param: click.Parameter, value: str | None) ->
     raise click.BadParameter(f"1 to {IDEMPOTENCY_KEY_CHARS_MAX} printable ASCII characters.", ctx, param)
 
 
+def idempotency_key_option(made: str, mark: str = "") -> Callable[[F], F]:
+    """--idempotency-key, with what one key makes."""
+    return click.option(
+        "--idempotency-key",
+        metavar="KEY",
+        callback=_check_key,
+        help=f"The same key and request make {made}, however often they are sent.{mark}",
+    )
+
+
 def _complete_template(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     del ctx, param
     return [slug for slug in TEMPLATES if slug.startswith(incomplete)]
 
 
+TEMPLATE = click.option(
+    "--template",
+    metavar="SLUG",
+    shell_complete=_complete_template,
+    help="CrowNest template slug. python-node is the launch default.",
+)
+METADATA = click.option(
+    "--metadata",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=parse_metadata,
+    help="Metadata label as key=value. Repeatable.",
+)
 CREATE_OPTIONS = (
     click.option("--project", metavar="PRJ_ID", help="Project to create the run in."),
-    click.option(
-        "--template",
-        metavar="SLUG",
-        shell_complete=_complete_template,
-        help="CrowNest template slug. python-node is the launch default.",
-    ),
+    TEMPLATE,
     click.option("--sandbox", metavar="SBX_ID", help="Warm sandbox to reuse."),
     click.option("--keep-sandbox", is_flag=True, help="Keep the sandbox after the run."),
     click.option("--timeout-ms", metavar="MS", type=WholeNumber(1), help="Command timeout in milliseconds."),
-    click.option(
-        "--metadata",
-        metavar="KEY=VALUE",
-        multiple=True,
-        callback=parse_metadata,
-        help="Metadata label as key=value. Repeatable.",
-    ),
+    METADATA,
     click.option(
         "--artifact",
         "artifacts",
@@ -177,12 +193,7 @@ CREATE_OPTIONS = (
         callback=parse_artifacts,
         help="File to keep when the command has ended, as a path in the workspace. Repeatable. (addition)",
     ),
-    click.option(
-        "--idempotency-key",
-        metavar="KEY",
-        callback=_check_key,
-        help="The same key and request make one run, however often they are sent. (addition)",
-    ),
+    idempotency_key_option("one run", " (addition)"),
 )
 
 
@@ -220,12 +231,21 @@ def measured(path: Path) -> Archive:
 
 
 @contextmanager
-def session(run_id: str | None = None) -> Generator[CrownestClient]:
-    """A client for one command; what it raises is told with this run in mind."""
+def session(
+    run_id: str | None = None,
+    *,
+    remedies: Mapping[str, str] | None = None,
+    api_url: str | None = None,
+    as_person: bool = False,
+) -> Generator[CrownestClient]:
+    """A client for one command; what it raises is told with this run, or these remedies by code, in mind.
+
+    `api_url` and `as_person` are what `cli.target.connect` takes.
+    """
     from cli.target import connect
 
     try:
-        with connect() as client:
+        with connect(api_url=api_url, as_person=as_person) as client:
             yield client
     except ClientError as exc:
-        raise CliError(from_client_error(exc, run_id=run_id)) from exc
+        raise CliError(from_client_error(exc, run_id=run_id, remedies=remedies)) from exc

@@ -65,6 +65,11 @@ def json_data(data: object, **beside: object) -> None:
     write_out(json.dumps({"data": data, **beside}, ensure_ascii=True) + "\n")
 
 
+def json_text(value: object) -> str:
+    """A value as JSON within a line."""
+    return json.dumps(value, ensure_ascii=True)
+
+
 def pretty(value: object) -> str:
     """Indented JSON for people and files, ending in a line feed; keys keep their order."""
     return json.dumps(value, indent=2, ensure_ascii=True) + "\n"

@@ -61,13 +61,23 @@ def usage(message: str, remediation: str | None = None) -> CliError:
     return CliError(Problem("usage_error", message, remediation, exit_code=EXIT_USAGE))
 
 
-def from_client_error(error: ClientError, *, run_id: str | None = None) -> Problem:
-    """Translate what the client raised; codes of the server stay as they are (CONTRACT §7.1)."""
+def exit_status_of(code: int) -> int:
+    """The status that stands for a command's exit code: eight bits, and a code that would wrap to 0 is 1."""
+    return (code & 0xFF) or (EXIT_ERROR if code else EXIT_OK)
+
+
+def from_client_error(
+    error: ClientError, *, run_id: str | None = None, remedies: Mapping[str, str] | None = None
+) -> Problem:
+    """Translate what the client raised; codes of the server stay as they are (CONTRACT §7.1).
+
+    `remedies` say by code what to do in this command, and win over what is said of codes in general.
+    """
     if isinstance(error, ApiError):
         return Problem(
             error.code,
             error.message,
-            _api_remedy(error, run_id),
+            (remedies or {}).get(error.code) or _api_remedy(error, run_id),
             status=error.status,
             details=error.details,
             retryable=error.retryable,

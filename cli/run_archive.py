@@ -13,9 +13,9 @@ import click
 from cli import output
 from cli.event_output import EventWriter
 from cli.interruption import Interruption
-from cli.lazy import ExampleCommand
 from cli.options import ARCHIVE, JSON, create_options, measured, run_request, session
-from cli.problems import EXIT_ERROR, EXIT_OK, CliError, from_client_error
+from cli.problems import EXIT_ERROR, EXIT_OK, CliError, exit_status_of, from_client_error
+from cli.trailing import TrailingCommand
 from client.errors import ConnectionFailed, StreamInterrupted
 from client.shapes import TERMINAL_STATUSES, WorkspaceRun
 from evidence.visible import one_line
@@ -27,25 +27,7 @@ if TYPE_CHECKING:
 
 EXIT_NOT_FOUND = 127
 """What a shell answers when there is no such command."""
-NO_COMMAND = "Put the command after --, like: crownest workspace-runs run-archive repo.tgz -- pnpm test"
-
-
-class RunArchiveCommand(ExampleCommand):
-    """Takes everything after the first `--` as the command, untouched."""
-
-    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        """Show the command in the usage line."""
-        return [*super().collect_usage_pieces(ctx), "--", "COMMAND…"]
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Split at `--`, then let click parse what is ours."""
-        own, argv = (args[: args.index("--")], args[args.index("--") + 1 :]) if "--" in args else (args, [])
-        asks_help = any(arg in ctx.help_option_names for arg in own)
-        if not argv and not asks_help and not ctx.resilient_parsing:
-            raise click.UsageError(NO_COMMAND, ctx)
-        rest = super().parse_args(ctx, own)
-        ctx.params["argv"] = tuple(argv)
-        return rest
+LIKE = "crownest workspace-runs run-archive repo.tgz -- pnpm test"
 
 
 class Stage(enum.Enum):
@@ -133,14 +115,11 @@ def _if_reachable(client: CrownestClient, run_id: str) -> WorkspaceRun | None:
 
 
 def exit_status(run: WorkspaceRun) -> int:
-    """The command's own exit code if there is one, else 0 for succeeded and 1 otherwise (CONTRACT §3.4).
-
-    A status has eight bits: a code that would wrap to 0 counts as 1.
-    """
+    """The command's own exit code if there is one, else 0 for succeeded and 1 otherwise (CONTRACT §3.4)."""
     code = run.get("exitCode")
     if code is None:
         return EXIT_OK if run["status"] == "succeeded" else EXIT_ERROR
-    return (code & 0xFF) or (EXIT_ERROR if code else EXIT_OK)
+    return exit_status_of(code)
 
 
 def summarise(run: WorkspaceRun, command: str, *, truncated: bool) -> None:
@@ -173,7 +152,8 @@ def summarise(run: WorkspaceRun, command: str, *, truncated: bool) -> None:
 
 @click.command(
     name="run-archive",
-    cls=RunArchiveCommand,
+    cls=TrailingCommand,
+    like=LIKE,
     examples=(
         "crownest workspace-runs run-archive repo.tgz -- python3 -m unittest",
         "crownest workspace-runs run-archive repo.tgz --artifact out.xml=report -- pytest --junitxml=out.xml",

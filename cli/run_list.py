@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import datetime
 
 import click
 
 from cli import output
 from cli.lazy import ExampleCommand
+from cli.listing import age
 from cli.options import JSON, WholeNumber, parse_metadata, session
 from client.shapes import STATUSES, WorkspaceRun
 from evidence.visible import one_line
@@ -100,15 +100,3 @@ def _terminal_row(run: WorkspaceRun, now_s: float) -> list[object]:
 
 def _took(run: WorkspaceRun) -> str | None:
     return f"{run['durationMs'] / 1000:.1f}s" if "durationMs" in run else None
-
-
-def age(created_at: str, now_s: float) -> str:
-    """How long ago an ISO 8601 time was, in its largest unit; the text itself where it is no time."""
-    try:
-        seconds = now_s - datetime.fromisoformat(created_at).timestamp()
-    except ValueError:
-        return created_at
-    for unit, unit_s in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= unit_s:
-            return f"{seconds / unit_s:.0f}{unit} ago"
-    return "just now"

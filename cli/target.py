@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 DEFAULT_API_URL = "https://api.crownest.dev"
 CREDENTIAL_VARIABLES = ("CROWNEST_BEARER_TOKEN", "CROWNEST_API_KEY")
 URL_VARIABLE = "CROWNEST_API_URL"
+PERSON_VARIABLES = ("CROWNEST_ORG_ID", "CROWNEST_USER_ID", "CROWNEST_ROLE")
+LOCAL_API_URL = "http://127.0.0.1:8787"
+"""Where a server is looked for that listens to persons; the config file is not read for it (CONTRACT §9)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +56,34 @@ def find(env: Mapping[str, str] | None = None) -> Target:
     return Target(api_url, url_from, config.credential, found)
 
 
-def connect(*, anonymous: bool = False) -> CrownestClient:
-    """A client for the target; without a credential it says what to type (unless `anonymous`)."""
+def connect(
+    *, anonymous: bool = False, api_url: str | None = None, as_person: bool = False
+) -> CrownestClient:
+    """A client for the target; without a credential it says what to type (unless `anonymous`).
+
+    `api_url` wins over what is configured. With `as_person` the person that the environment names asks,
+    where it names one and no key.
+    """
+    if as_person and (person := _person(os.environ)):
+        from client.api import CrownestClient
+        from client.transport import Person
+
+        url = api_url or os.environ.get(URL_VARIABLE) or LOCAL_API_URL
+        return CrownestClient(url, None, person=Person(*person), trust_env=not is_loopback(url))
     target = find()
+    url = api_url or target.api_url
     if target.credential is None and not anonymous:
         raise CliError(
             Problem(
                 "missing_credential",
-                f"There is no API key for {target.api_url}.",
+                f"There is no API key for {url}.{_half_named(os.environ) if as_person else ''}",
                 f"Start a server of your own, which stores one: crownest serve; or type: {LOGIN_LINE}",
             )
         )
     from client.api import CrownestClient
 
     return CrownestClient(
-        target.api_url,
-        None if anonymous else target.credential,
-        trust_env=not is_loopback(target.api_url),
-        wait=_wait,
+        url, None if anonymous else target.credential, trust_env=not is_loopback(url), wait=_wait
     )
 
 
@@ -79,3 +92,20 @@ def _wait(seconds: float) -> None:
     if output.is_terminal(sys.stderr):
         output.note(f"the server limits requests per minute: going on in {seconds:.0f} s")
     time.sleep(seconds)
+
+
+def names_person(env: Mapping[str, str]) -> bool:
+    """Whether a person asks, and no key."""
+    return _person(env) is not None
+
+
+def _person(env: Mapping[str, str]) -> tuple[str, str, str] | None:
+    """Organisation, user and role; None where one of them is not named, or a key is in the environment."""
+    org_id, user_id, role = (env.get(name, "") for name in PERSON_VARIABLES)
+    has_key = any(env.get(name) for name in CREDENTIAL_VARIABLES)
+    return (org_id, user_id, role) if org_id and user_id and role and not has_key else None
+
+
+def _half_named(env: Mapping[str, str]) -> str:
+    missing = [name for name in PERSON_VARIABLES if not env.get(name)]
+    return f" {' and '.join(missing)} must be set as well." if len(missing) < len(PERSON_VARIABLES) else ""

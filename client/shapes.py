@@ -86,9 +86,48 @@ class Sandbox(TypedDict, total=False):
 
     id: Required[str]
     status: Required[str]
+    projectId: str
+    templateSlug: str
+    ttlMs: int
+    metadata: dict[str, str]
+    createdAt: str
     destroyedAt: str
     destroyedReason: str
     expiresAt: str
+
+
+class Command(TypedDict, total=False):
+    """A command in a sandbox; `exitCode` is there when it ended by itself."""
+
+    id: Required[str]
+    status: Required[str]
+    sandboxId: str
+    command: str
+    exitCode: int
+    durationMs: int
+
+
+class CommandEvent(TypedDict, total=False):
+    """One frame of a command's stream; `seq` is on every `log`."""
+
+    type: Required[str]
+    seq: int
+    stream: str
+    data: str
+    dataBase64: str
+    command: Command
+    code: str
+    message: str
+
+
+class FileEntry(TypedDict, total=False):
+    """A file or folder of a workspace; `name` in listings, `modifiedAt` where one was asked for."""
+
+    path: Required[str]
+    name: str
+    type: str
+    sizeBytes: int
+    modifiedAt: str
 
 
 class Artifact(TypedDict, total=False):
@@ -100,6 +139,7 @@ class Artifact(TypedDict, total=False):
     sourcePath: str
     sizeBytes: int
     sha256: str
+    createdAt: str
     deletedAt: str
 
 
@@ -133,6 +173,63 @@ class Usage(TypedDict, total=False):
     projects: list[ProjectUsage]
 
 
+class ApiKey(TypedDict, total=False):
+    """An API key without its secret (CONTRACT §8)."""
+
+    id: Required[str]
+    name: str
+    prefix: str
+    last4: str
+    scopes: list[str]
+    projectIds: list[str]
+    createdAt: str
+    lastUsedAt: str
+    revokedAt: str
+
+
+class Project(TypedDict, total=False):
+    """A project; `limits` are those that its owner set."""
+
+    id: Required[str]
+    orgId: str
+    name: str
+    limits: dict[str, int]
+    createdAt: str
+
+
+class Organization(TypedDict, total=False):
+    """An organisation."""
+
+    id: Required[str]
+    name: str
+    plan: str
+    createdAt: str
+
+
+class User(TypedDict, total=False):
+    """A person of an organisation."""
+
+    id: Required[str]
+    name: str
+    role: str
+    createdAt: str
+    removedAt: str
+
+
+PLANS = ("free", "builder", "scale", "enterprise")
+"""The plans of CONTRACT §7.2."""
+ROLES = ("owner", "admin", "member")
+
+DEFAULT_KEY_SCOPES = (
+    "sandbox:create", "sandbox:read", "sandbox:kill", "sandbox:extend",
+    "command:run", "command:read", "command:cancel", "code:run", "file:read", "file:write",
+    "artifact:create", "artifact:read", "artifact:delete",
+    "preview:create", "preview:read", "preview:revoke",
+    "workspace_run:create", "workspace_run:read", "workspace_run:cancel",
+)  # fmt: skip
+"""What a new key may do when nothing else is said: all but backup, usage, key and project scopes (§1.1)."""
+
+
 T = TypeVar("T")
 
 
@@ -151,6 +248,29 @@ class EventPage:
     events: list[Event]
     has_more: bool
     next_seq: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """What a command has written so far, from one place on."""
+
+    events: list[CommandEvent]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRequest:
+    """What to run in a sandbox: a shell line, the folder in the workspace, variables, and a time limit."""
+
+    command: str
+    cwd: str | None = None
+    env: dict[str, str] = field(default_factory=dict[str, str])
+    timeout_ms: int | None = None
+
+    def body(self) -> JsonObject:
+        """The JSON body of POST /v1/sandboxes/{id}/commands, without `background`."""
+        optional: JsonObject = {"cwd": self.cwd, "env": self.env or None, "timeoutMs": self.timeout_ms}
+        return {"command": self.command, **{k: v for k, v in optional.items() if v is not None}}
 
 
 @dataclass(frozen=True, slots=True)

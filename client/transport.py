@@ -57,6 +57,29 @@ class BodyLimits:
     download_bytes_max: int = 16 * 1024 * 1024 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who asks without an API key; only a development server on loopback listens to it (CONTRACT §1)."""
+
+    org_id: str
+    user_id: str
+    role: str
+
+    def headers(self) -> dict[str, str]:
+        """As they go out. Raises `ClientError` when a value cannot stand in a header."""
+        named = {
+            "x-crownest-org-id": self.org_id,
+            "x-crownest-user-id": self.user_id,
+            "x-crownest-role": self.role,
+        }
+        for name, value in named.items():
+            if not value.isascii() or not value.isprintable():
+                raise ClientError(
+                    "invalid_credential", f"The value of {name} holds characters that no id has."
+                )
+        return named
+
+
 class Transport:
     """Sends requests below one API address with one credential. Not safe for use by several threads."""
 
@@ -65,6 +88,7 @@ class Transport:
         api_url: str,
         credential: str | None,
         *,
+        person: Person | None = None,
         trust_env: bool = False,
         timeouts: Timeouts | None = None,
         limits: BodyLimits | None = None,
@@ -80,6 +104,7 @@ class Transport:
         self._trust_env = trust_env
         self._wait = wait
         self._credential = _checked_credential(credential)
+        self._person = person.headers() if person and not credential else {}
         self._clients: dict[str, httpx2.Client] = {}
 
     def __repr__(self) -> str:
@@ -206,7 +231,7 @@ class Transport:
     def _own_headers(self, url: httpx2.URL) -> dict[str, str]:
         if not self.is_own_origin(url):
             return {}
-        marker = {"x-crownest-sdk": SDK_MARKER}
+        marker = {"x-crownest-sdk": SDK_MARKER, **self._person}
         return {**marker, "authorization": f"Bearer {self._credential}"} if self._credential else marker
 
     def _client_for(self, url: httpx2.URL) -> httpx2.Client:

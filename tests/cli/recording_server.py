@@ -132,7 +132,7 @@ class RecordingServer:
                 reply = route(recorded) if route else refusal("not_found", "No such thing.", 404)
                 self._answer(reply)
 
-            do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 # the names that http.server calls
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 # the names that http.server calls
 
             def _answer(self, reply: Reply) -> None:
                 self.send_response(reply.status)

@@ -55,9 +55,13 @@ def test_every_flag_of_the_product_page_exists_and_every_other_is_marked(name: s
 def test_every_command_explains_itself() -> None:
     """A help text, and a help text for each option."""
     ctx = click.Context(root, info_name="crownest")
-    for group in (root, workspace_runs):
-        for name in group.list_commands(ctx):
-            command = group.get_command(ctx, name)
-            assert command is not None
-            assert command.help, name
-            assert all(p.help for p in command.params if isinstance(p, click.Option)), name
+    left: list[tuple[str, click.Command]] = [("crownest", root)]
+    while left:
+        path, command = left.pop()
+        assert command.help, path
+        assert all(p.help for p in command.params if isinstance(p, click.Option)), path
+        if isinstance(command, click.Group):
+            for name in command.list_commands(ctx):
+                inner = command.get_command(ctx, name)
+                assert inner is not None
+                left.append((f"{path} {name}", inner))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cli.run_list import age
+from cli.listing import age
 
 NOON_S = 1_781_697_600.0  # 2026-06-17T12:00:00Z
 
