@@ -96,7 +96,7 @@ async def list_command_logs(request: Request, command_id: str) -> Response:
 @router.get("/commands/{command_id}/stream")
 async def stream_command_logs(request: Request, command_id: str) -> Response:
     """SSE: `log` events with their seq, then `terminal` with the command."""
-    services, who = services_of(request), await principal_of(request)
+    services, who = services_of(request), await principal_of(request, counted=False)
     await services.commands.get(who, command_id)
     frames = _follow(services, who, command_id, after_seq(request))
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}

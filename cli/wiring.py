@@ -7,10 +7,11 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from starlette.types import ASGIApp
 
@@ -93,8 +94,7 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
             proof = await _open_proof(stack, settings, keyring, store, published)
             first = await first_start(store, plan=settings.plan_default)
             quotas = QuotaService(store, now_ms)
-            execution = Execution(store, blobs, runner, quotas)
-            dispatcher = Dispatcher(store, execution, settings.runs, now_ms)
+            dispatcher = Dispatcher(store, Execution(store, blobs, runner, quotas), settings.runs, now_ms)
             stack.push_async_callback(dispatcher.close)
             logs = CommandLogs(settings.data_dir / "commands")
             retention = Retention(store, blobs.delete_unless_newer, settings.runs, now_ms)
@@ -122,14 +122,7 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
             await services.commands.recover()
             stack.push_async_callback(services.commands.close)
             runner.tell_expired(reaper.record_expired)
-            for forever in (
-                reaper.run_forever,
-                proof.sequencer.run_forever,
-                services.key_use.run_forever,
-                services.watch.run_forever,
-            ):
-                background = asyncio.create_task(forever(), name=forever.__qualname__)
-                stack.push_async_callback(_stop, background)
+            _run_forever(stack, reaper, proof.sequencer, services.key_use, services.watch)
             yield Server(create_app(services), keyring, runner, services, quotas, first, recovered)
             services.closing.set()
 
@@ -197,9 +190,6 @@ def _services(
     runs = RunService(store, dispatcher, templates, settings.runs, now_ms, quotas=quotas)
     host = Hosting(runner, blobs, quotas, settings.runs.command_output_bytes_max)
     sandboxes = SandboxService(store, host, templates, settings.runs, quotas=quotas)
-    temporary_dir = settings.data_dir / "tmp"
-    shutil.rmtree(temporary_dir, ignore_errors=True)  # bundles that a crash left half-written
-    temporary_dir.mkdir(mode=0o700)
     closing = asyncio.Event()
     key_use = KeyUse(store, settings.runs, now_ms)
     return Services(
@@ -226,7 +216,7 @@ def _services(
         usage=UsageService(store, now_ms),
         rate=RateLimiter(settings.rate_limit_per_minute, time.monotonic_ns),
         blob_path=blobs.path,
-        temporary_dir=temporary_dir,
+        temporary_dir=_emptied(settings.data_dir / "tmp"),
         sequencer=proof.sequencer,
         global_log=store.global_log,
         keys=proof.keys,
@@ -238,6 +228,24 @@ def _services(
         limits=settings.api,
         closing=closing,
     )
+
+
+def _emptied(folder: Path) -> Path:
+    """The folder without the bundles that a crash left half-written."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+class _Background(Protocol):
+    def run_forever(self) -> Coroutine[object, object, None]: ...
+
+
+def _run_forever(stack: contextlib.AsyncExitStack, *workers: _Background) -> None:
+    """Let these work until the stack ends."""
+    for worker in workers:
+        task = asyncio.create_task(worker.run_forever(), name=f"{type(worker).__name__}.run_forever")
+        stack.push_async_callback(_stop, task)
 
 
 async def _stop(task: asyncio.Task[None]) -> None:

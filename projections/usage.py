@@ -103,6 +103,10 @@ def _command_started(views: ViewWriter, org_id: str, event: Event) -> None:
 
 
 def _command_finished(views: ViewWriter, org_id: str, event: Event) -> None:
+    """The first end of a command counts, like everywhere: its row still says that it runs."""
+    row = views.get("commands", event["commandId"])
+    if row is not None and row.status != "running":
+        return
     duration_ms = event.get("durationMs", 0)
     add_usage(views, (org_id, _project(event)), month_of(event["createdAt"]), COMPUTE_MS, duration_ms)
 

@@ -15,8 +15,15 @@ from api.schemas.parts import (
     ref,
 )
 from runs.access import OWN_SCOPES, SCOPES
+from runs.quotas import PROJECT_LIMITS
 
+METRICS = (
+    "artifact_bytes_stored", "code_run_invocations", "command_invocations", "compute_unit_seconds",
+    "file_bytes_written", "preview_minutes", "sandbox_creates",
+)  # fmt: skip
 _AMOUNT = {"type": "number", "minimum": 0}
+_QUOTAS = {"type": "object", "additionalProperties": ref("Quota")}
+_LIMITS = record({}, {name: {"type": "integer", "minimum": 0} for name in PROJECT_LIMITS})
 
 ACCOUNT_SCHEMAS: dict[str, Schema] = {
     "Organization": record(
@@ -39,7 +46,7 @@ ACCOUNT_SCHEMAS: dict[str, Schema] = {
     ),
     "Project": record(
         {"id": identifier("prj"), "orgId": identifier("org"), "name": TEXT, "createdAt": TIME},
-        {"limits": described({"type": "object"}, "What an owner allows at most, by name.")},
+        {"limits": described(_LIMITS, "What an owner allows at most; what is absent is not limited.")},
     ),
     "Secret": record(
         {"name": TEXT},
@@ -72,28 +79,33 @@ ACCOUNT_SCHEMAS: dict[str, Schema] = {
             "computeUnitSecondsPerCredit": _AMOUNT,
             "computeUnitSeconds": record({"used": _AMOUNT}),
             "credits": record({"used": _AMOUNT}, {"remaining": _AMOUNT}),
-            "quotas": {"type": "object", "additionalProperties": ref("Quota")},
+            "quotas": _QUOTAS,
         },
-        {"currencyPerCredit": _AMOUNT, "events": list_of(ref("UsageEvent"))},
-        description="What the organisation used in this period, and what it may still use.",
+        {
+            "currencyPerCredit": _AMOUNT,
+            "events": list_of(ref("UsageEvent")),
+            "metrics": ref("UsageMetrics"),
+            "projects": list_of(
+                record({"projectId": TEXT, "metrics": ref("UsageMetrics")}, {"quotas": _QUOTAS})
+            ),
+        },
+        description="What the visible projects used in this UTC month, and what may still be used.",
     ),
     "Quota": record(
         {"limit": _AMOUNT},
-        {"current": _AMOUNT, "remaining": _AMOUNT, "resetAt": {"anyOf": [TIME, {"type": "null"}]}},
+        {
+            "current": _AMOUNT,
+            "remaining": _AMOUNT,
+            "resetAt": {"anyOf": [TIME, {"type": "null"}]},
+            "projectId": described(TEXT, "Whose limit it is, when an owner set it."),
+        },
     ),
+    "UsageMetrics": record(dict.fromkeys(METRICS, _AMOUNT)),
     "UsageEvent": record(
         {
             "amount": _AMOUNT,
             "createdAt": TIME,
-            "metric": one_of(
-                "artifact_bytes_stored",
-                "code_run_invocations",
-                "command_invocations",
-                "compute_unit_seconds",
-                "file_bytes_written",
-                "preview_minutes",
-                "sandbox_creates",
-            ),
+            "metric": one_of(*METRICS),
             "orgId": identifier("org"),
         },
         {"projectId": identifier("prj"), "resourceId": TEXT},

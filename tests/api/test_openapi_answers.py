@@ -105,6 +105,15 @@ def test_a_run_is_as_described(running: Running, ended: Mapping[str, Any]) -> No
     assert page["nextCursor"]
 
 
+def test_usage_is_as_described(running: Running, ended: Mapping[str, Any]) -> None:
+    """With a limit that an owner set."""
+    path = f"/v1/projects/{ended['projectId']}"
+    assert running.http.patch(path, json={"limits": {"artifactBytes": 10**9}}).status_code == 200
+    found = check(running.http.get("/v1/usage"), "getUsage")
+    assert found["quotas"]["artifact_bytes"]["projectId"] == ended["projectId"]
+    running.http.patch(path, json={"limits": {"artifactBytes": None}})
+
+
 def test_a_transfer_is_as_described(running: Running) -> None:
     """The leave to upload, and a refusal of its kind."""
     run_id = running.create()

@@ -13,12 +13,11 @@ import pytest
 
 from cli import wiring
 from cli.wiring import log_path
-from eventstore.log import Append
+from eventstore.log import Append, NewEvent
 from evidence.record import parse_time
 from runs.access import SCOPES
 from runs.ids import new_id
 from runs.refusal import Refusal
-from tests.organization_events import organization_event
 from tests.serving import FINISH_S_MAX, Running, archive, serving
 
 BORDER_MS = parse_time("2036-02-01T00:00:00.000Z")
@@ -47,7 +46,8 @@ def organization_of(running: Running) -> tuple[str, str]:
 
 def tell(running: Running, kind: str, **fields: object) -> None:
     """Append an event to the organisation's stream, as its routes do."""
-    request = Append(organization_of(running)[0], None, [organization_event(kind, **fields)])
+    event = NewEvent(kind, {"actor": "system", **fields})
+    request = Append(organization_of(running)[0], None, [event])
     done = running.server.services.store.append(request)
     asyncio.run_coroutine_threadsafe(done, running.loop).result(FINISH_S_MAX)
 
@@ -131,21 +131,48 @@ def test_every_number_is_that_of_the_runs_that_ran(fresh: Running) -> None:
     assert found["quotas"]["active_sandboxes"] == {"limit": 250, "current": 1, "remaining": 249}
 
 
-def test_what_happens_outside_of_runs_is_counted_from_the_organisations_stream(fresh: Running) -> None:
-    """Warm sandboxes, their commands and files; a preview that lives counts up to now."""
+def warm(running: Running) -> str:
+    """The path of a warm sandbox."""
+    answer = running.http.post("/v1/sandboxes", json={"template": "base"})
+    assert answer.status_code == 201, answer.text
+    return f"/v1/sandboxes/{answer.json()['sandbox']['id']}"
+
+
+def test_what_happens_in_a_warm_sandbox_is_counted(fresh: Running) -> None:
+    """Itself, its commands and their time, the bytes written, the artifacts kept on demand."""
+    base = warm(fresh)
+    command = {"command": "sleep 0.1; echo hello > kept", "collect": [{"path": "kept"}]}
+    ended = fresh.http.post(f"{base}/commands", json=command).json()["command"]
+    for content in ("x" * 70, "y" * 7):
+        body = {"path": "/workspace/f", "content": content, "overwrite": True}
+        assert fresh.http.put(f"{base}/files", json=body).status_code == 200
+    assert fresh.http.post(f"{base}/artifacts", json={"path": "f"}).status_code == 201
+    metrics = usage(fresh)["metrics"]
+    assert metrics == {
+        "artifact_bytes_stored": len(b"hello\n") + 7,
+        "code_run_invocations": 0,
+        "command_invocations": 1,
+        "compute_unit_seconds": ended["durationMs"] / 1000,
+        "file_bytes_written": 77,
+        "preview_minutes": 0,
+        "sandbox_creates": 1,
+    }
+    fresh.http.delete(base)
+    assert usage(fresh)["metrics"] == metrics
+
+
+def test_a_preview_that_is_open_counts_up_to_now(fresh: Running) -> None:
+    """And no longer once it is revoked."""
     project = organization_of(fresh)[1]
-    tell(fresh, "command_started", projectId=project, commandId="cmd_a", sandboxId="sbx_a", command="true")
-    tell(fresh, "command_finished", projectId=project, commandId="cmd_a", exitCode=0, durationMs=1250)
-    tell(fresh, "file_written", projectId=project, sandboxId="sbx_a", sizeBytes=77)
     later = "2099-01-01T00:00:00.000Z"
-    tell(fresh, "preview_created", projectId=project, previewId="prv_a", port=80, expiresAt=later)
+    place = {"sandboxId": "sbx_a", "projectId": project, "slug": "abc"}
+    tell(fresh, "preview_created", previewId="prv_a", port=80, authMode="token", expiresAt=later, **place)
     live = usage(fresh)
-    assert (live["metrics"]["command_invocations"], live["metrics"]["file_bytes_written"]) == (1, 77)
-    assert live["metrics"]["compute_unit_seconds"] == 1.25
     assert live["quotas"]["previews"] == {"limit": 10, "current": 1, "remaining": 9}
     tell(fresh, "preview_revoked", previewId="prv_a")
     ended = usage(fresh)
     assert ended["quotas"]["previews"]["current"] == 0
+    assert ended["metrics"]["preview_minutes"] > 0
     assert ended["metrics"]["preview_minutes"] >= live["metrics"]["preview_minutes"]
     assert usage(fresh) == ended
 
@@ -191,21 +218,21 @@ def test_a_month_begins_anew_at_its_border(moved: tuple[Running, Callable[[int],
 def test_a_months_compute_is_refused_when_used_up_and_given_anew(
     moved: tuple[Running, Callable[[int], None]],
 ) -> None:
-    """The limit is looked at when a run starts, a reused sandbox's too; the next month begins at nothing."""
+    """Looked at when a run or a command begins, in a reused sandbox too; the next month begins at nothing."""
     running, move = moved
     project = organization_of(running)[1]
-    limit(running, computeUnitSecondsPerMonth=2)
-    tell(running, "command_finished", projectId=project, commandId="cmd_a", exitCode=0, durationMs=1999)
-    kept = running.run("true", keepSandbox=True)
-    tell(running, "command_finished", projectId=project, commandId="cmd_b", exitCode=0, durationMs=2)
-    waiting = uploaded(running)
-    reusing = uploaded(running, sandboxId=kept["sandboxId"])
+    limit(running, computeUnitSecondsPerMonth=1)
+    base = warm(running)
+    running.http.post(f"{base}/commands", json={"command": "sleep 1.1"})
+    waiting, reusing = uploaded(running), uploaded(running, sandboxId=base.rpartition("/")[2])
     details = refused(start(running, waiting))
-    assert (details["quota"], details["limit"], details["current"]) == ("compute_unit_seconds", 2, 2)
+    assert (details["quota"], details["limit"], details["current"]) == ("compute_unit_seconds", 1, 1)
     assert (details["projectId"], details["resetAt"]) == (project, "2036-02-01T00:00:00.000Z")
     assert refused(start(running, reusing)) == details
+    assert refused(running.http.post(f"{base}/commands", json={"command": "true"})) == details
+    assert refused(running.http.post("/v1/sandboxes", json={})) == details
     quota = usage(running)["quotas"]["compute_unit_seconds"]
-    assert (quota["limit"], quota["remaining"], quota["projectId"]) == (2, 0, project)
+    assert (quota["limit"], quota["remaining"], quota["projectId"]) == (1, 0, project)
     move(BORDER_MS)
     assert start(running, waiting).status_code == 200
     assert running.finished(waiting)["status"] == "succeeded"
@@ -232,6 +259,20 @@ def test_racing_starts_on_the_free_plan_admit_exactly_two(tmp_path: Path) -> Non
             running.http.post(f"/v1/workspace-runs/{run_id}/cancel")
 
 
+def test_racing_creations_and_starts_share_the_same_two(tmp_path: Path) -> None:
+    """Warm sandboxes and those of runs count together."""
+    with serving(tmp_path, plan_default="free") as running:
+        runs = [uploaded(running, "sleep 60") for _ in range(8)]
+        with ThreadPoolExecutor(16) as pool:
+            started = [pool.submit(start, running, run_id) for run_id in runs]
+            made = [pool.submit(running.http.post, "/v1/sandboxes", json={}) for _ in range(8)]
+            statuses = [one.result().status_code for one in (*started, *made)]
+        assert [status for status in statuses if status < 300] in ([200, 200], [200, 201], [201, 201])
+        assert statuses.count(429) == 14
+        for run_id in runs:
+            running.http.post(f"/v1/workspace-runs/{run_id}/cancel")
+
+
 def test_racing_starts_of_one_run_are_one_start(tmp_path: Path) -> None:
     """With room for one: whoever comes second finds it started, with and without an idempotency key."""
     with serving(tmp_path) as running:
@@ -253,6 +294,7 @@ def test_a_warm_sandbox_is_not_counted_twice(tmp_path: Path) -> None:
         first = running.run("true", keepSandbox=True)
         running.run("true", keepSandbox=True)
         refused(start(running, uploaded(running)))
+        refused(running.http.post("/v1/sandboxes", json={}))
         assert running.run("true", sandboxId=first["sandboxId"])["status"] == "succeeded"
 
 
@@ -271,6 +313,21 @@ def test_an_artifact_beyond_the_projects_room_is_an_artifact_error(fresh: Runnin
     assert (quota["current"], quota["remaining"]) == (100, 0)
     fresh.http.delete(f"/v1/artifacts/{run['artifactIds'][0]}")
     assert [one["path"] for one in fresh.run(made, artifacts=wanted)["artifacts"]] == ["a"]
+
+
+def test_on_demand_and_behind_a_command_the_same_room_counts(fresh: Running) -> None:
+    """429 where it was asked for, a collect error where a command brought it; the command has its end."""
+    limit(fresh, artifactBytes=100)
+    base = warm(fresh)
+    made = {"command": "head -c 60 /dev/zero > a; cp a b", "collect": [{"path": "a"}, {"path": "b"}]}
+    command = fresh.http.post(f"{base}/commands", json=made).json()["command"]
+    assert (command["status"], command["collectStatus"]) == ("exited", "partial")
+    (error,) = command["collectErrors"]
+    assert (error["code"], error["path"]) == ("artifact_collect_failed", "b")
+    details = refused(fresh.http.post(f"{base}/artifacts", json={"path": "b"}))
+    assert (details["quota"], details["limit"], details["current"]) == ("artifact_bytes", 100, 60)
+    assert usage(fresh)["quotas"]["artifact_bytes"]["remaining"] == 40
+    assert repr(fresh.server.quotas) == "QuotaService(arriving={})"
 
 
 def test_racing_collections_never_share_the_same_room(fresh: Running) -> None:

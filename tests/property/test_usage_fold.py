@@ -13,8 +13,7 @@ from evidence.canonical import decode, encode
 from evidence.record import format_time, parse_time
 from projections.projector import Projections
 from projections.usage import OPEN
-from tests.organization_events import organization_event
-from tests.unit.test_projections import CREATED, ORG, REQUEST, STEPS, Tables, status
+from tests.unit.test_projections import CREATED, ORG, REQUEST, STEPS, TEMPLATE, Tables, status
 
 BORDER_MS = parse_time("2026-02-01T00:00:00.000Z")
 TIMES = st.integers(BORDER_MS - 5000, BORDER_MS + 5000)
@@ -52,47 +51,67 @@ def _run_stream(draw: st.DrawFn, run_id: str) -> Stream:
     return Stream(run_id, list(zip(times, events, strict=True))[:length])
 
 
-def _organization_events() -> st.SearchStrategy[NewEvent]:
-    project = st.sampled_from(PROJECTS)
-    preview = st.sampled_from(["prv_a", "prv_b"])
-    artifact = st.sampled_from([f"art_{run_id[4:]}" for run_id in RUNS])
-    return st.one_of(
-        st.builds(
-            lambda one: organization_event("sandbox_created", sandboxId="sbx_w", projectId=one), project
-        ),
-        st.builds(
-            lambda one: organization_event("command_started", commandId="cmd_a", projectId=one), project
-        ),
-        st.builds(
-            lambda one, ms: organization_event("command_finished", projectId=one, durationMs=ms),
-            project, st.integers(0, 5000),
-        ),
-        st.builds(
-            lambda one, size: organization_event("file_written", projectId=one, sizeBytes=size),
-            project, st.integers(0, 500),
-        ),
-        st.builds(
-            lambda one, name, at: organization_event(
-                "preview_created", projectId=one, previewId=name, expiresAt=format_time(at)
-            ),
-            project, preview, TIMES,
-        ),
-        st.builds(
-            lambda kind, name: organization_event(kind, previewId=name),
-            st.sampled_from(["preview_revoked", "preview_expired"]), preview,
-        ),
-        st.builds(
-            lambda kind, name: organization_event(kind, artifactId=name),
-            st.sampled_from(["artifact_deleted", "artifact_expired"]), artifact,
-        ),
-    )  # fmt: skip
+def _sandbox(project: str) -> list[NewEvent]:
+    made = {"sandboxId": "sbx_w", "projectId": project, "template": TEMPLATE, "metadata": {}, "ttlMs": 1000,
+            "expiresAt": format_time(BORDER_MS)}  # fmt: skip
+    return [NewEvent("sandbox_created", made)]
+
+
+def _file(project: str, size_bytes: int) -> list[NewEvent]:
+    written = {"sandboxId": "sbx_w", "projectId": project, "sizeBytes": size_bytes}
+    return [NewEvent("file_written", written)]
+
+
+def _command(project: str, number: int, durations_ms: list[int]) -> list[NewEvent]:
+    """Its start and its ends: a crash may record a second one, which counts nothing."""
+    place = {"commandId": f"cmd_{number}", "sandboxId": "sbx_w", "projectId": project}
+    started = {**place, "command": "true", "cwd": "/workspace", "envKeys": [], "timeoutMs": 1}
+    ends = [
+        NewEvent("command_finished", {**place, "status": "exited", "durationMs": duration_ms})
+        for duration_ms in durations_ms
+    ]
+    return [NewEvent("command_started", started), *ends]
+
+
+def _preview(project: str, number: int, expires_ms: int, ends: list[str]) -> list[NewEvent]:
+    name = {"previewId": f"prv_{number}"}
+    made = {**name, "sandboxId": "sbx_w", "projectId": project, "port": 80, "authMode": "token",
+            "slug": f"slug{number}", "expiresAt": format_time(expires_ms)}  # fmt: skip
+    return [NewEvent("preview_created", made), *(NewEvent(kind, name) for kind in ends)]
+
+
+def _removal(kind: str, artifact_id: str) -> list[NewEvent]:
+    return [NewEvent(kind, {"artifactId": artifact_id})]
+
+
+PROJECT = st.sampled_from(PROJECTS)
+NUMBER = st.integers(0, 10**6)
+ENDS = st.lists(st.sampled_from(["preview_revoked", "preview_expired"]), max_size=2)
+REMOVALS = st.sampled_from(["artifact_deleted", "artifact_expired"])
+LIFE = st.one_of(
+    st.builds(_sandbox, PROJECT),
+    st.builds(_file, PROJECT, st.integers(0, 500)),
+    st.builds(_command, PROJECT, NUMBER, st.lists(st.integers(0, 5000), max_size=2)),
+    st.builds(_preview, PROJECT, NUMBER, TIMES, ENDS),
+    st.builds(_removal, REMOVALS, st.sampled_from([f"art_{run_id[4:]}" for run_id in RUNS])),
+)
+"""What happens to one thing, in order."""
 
 
 @st.composite
 def _organization_stream(draw: st.DrawFn) -> Stream:
-    events = draw(st.lists(_organization_events(), max_size=12))
+    lives = draw(st.lists(LIFE, max_size=8, unique_by=_name))
+    turns = draw(st.permutations([index for index, life in enumerate(lives) for _ in life]))
+    left = [list(life) for life in lives]
+    events = [left[index].pop(0) for index in turns]
     times = sorted(draw(st.lists(TIMES, min_size=len(events), max_size=len(events))))
     return Stream(ORG, list(zip(times, events, strict=True)))
+
+
+def _name(life: list[NewEvent]) -> str:
+    """Ids are never reused; everything else may happen again."""
+    fields = life[0].fields
+    return str(fields.get("commandId") or fields.get("previewId") or id(life))
 
 
 WORLDS = st.tuples(_organization_stream(), *(_run_stream(run_id) for run_id in RUNS))
@@ -144,7 +163,9 @@ def test_the_rows_are_what_a_plain_count_of_the_events_gives(streams: tuple[Stre
         commands = sum(
             event.type == "command_started" or event.fields.get("status") == "running" for event in own
         )
-        compute_ms = sum(_int(event, "durationMs") for event in own)
+        ends = [event for event in own if "durationMs" in event.fields]
+        first_ends = {str(event.fields.get("commandId", id(event))): event for event in reversed(ends)}
+        compute_ms = sum(_int(event, "durationMs") for event in first_ends.values())
         stored = sum(
             _int(event, "sizeBytes")
             for event in own
@@ -170,12 +191,8 @@ def _project_of(stream: Stream, event: NewEvent) -> object:
 
 def test_a_preview_over_a_months_border_counts_in_both_and_never_past_its_expiry() -> None:
     """Revoked late and revoked again: its time ends where it expired, and counts once."""
-    made = {"projectId": "prj_a", "previewId": "prv_a", "expiresAt": format_time(BORDER_MS + 2000)}
-    events = [
-        (BORDER_MS - 3000, NewEvent("preview_created", made)),
-        (BORDER_MS + 9000, NewEvent("preview_expired", {"previewId": "prv_a"})),
-        (BORDER_MS + 9500, NewEvent("preview_revoked", {"previewId": "prv_a"})),
-    ]
+    life = _preview("prj_a", 1, BORDER_MS + 2000, ["preview_expired", "preview_revoked"])
+    events = list(zip([BORDER_MS - 3000, BORDER_MS + 9000, BORDER_MS + 9500], life, strict=True))
     rows = _fold([Stream(ORG, events)], [ORG] * len(events))
     found = {row.parent: decode(row.doc)["amount"] for row in rows.values()}
     assert found == {"2026-01": 3000, "2026-02": 2000}
