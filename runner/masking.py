@@ -70,9 +70,10 @@ class Masking:
     """The secrets of one command; shared by the maskers of its streams."""
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
-        encoded = set[bytes]().union(*map(base64_pieces, secrets))
+        encoded = {piece for secret in secrets for piece in base64_pieces(secret)}
+        plain = {piece for secret in secrets for piece in plain_pieces(secret)}
         self._encoded = _Pieces(encoded)
-        self._all = _Pieces(encoded.union(*map(plain_pieces, secrets)))
+        self._all = _Pieces(encoded | plain)
 
     def __repr__(self) -> str:
         return f"Masking(pieces={len(self._all)})"
@@ -127,9 +128,9 @@ class Masker:
 
     def __init__(self, masking: Masking) -> None:
         self._masking = masking
-        self._before = b""
+        self._before: bytes = b""
         """What was given out last, unmasked: a line break is judged by the line that it ends."""
-        self._held = b""
+        self._held: bytes = b""
         self._covered = -1
         """Bytes at the beginning of what is held that belong to a `***` given out; -1: none is open."""
 

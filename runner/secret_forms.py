@@ -24,7 +24,7 @@ _URL_SAFE = _STANDARD[:-2] + b"-_"
 _FIRST_WHOLE_CHAR = (0, 2, 3)
 """The first base64 character that holds nothing of the 0, 1 or 2 bytes in front of the secret."""
 _URL_SAFE_CHARACTERS = ("", "/", "!*'()", ";,/?:@&=+$!*'()#", "*")
-"""What encoders leave as it is beside letters, digits and `-_.~`: RFC 3986, Python, browsers (twice), Java."""
+"""What encoders leave as it is beside letters, digits and `-_.~`: RFC 3986, Python, browsers, Java."""
 _HEX = re.compile(rb"%[0-9A-F]{2}")
 
 

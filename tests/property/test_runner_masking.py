@@ -1,4 +1,4 @@
-"""Whatever a command makes of a secret that the masks know, and wherever it is cut, nothing of it comes out."""
+"""However a command spells a secret, and wherever its output is cut, nothing of it comes out."""
 
 import base64
 import json
