@@ -32,6 +32,11 @@ COMMANDS = {
         "cli.workspace_runs:workspace_runs", "Run archives and read their evidence.", RUNS
     ),
     "usage": Lazy("cli.usage:usage", "Show what was used this month, and what is left.", RUNS),
+    "secrets": Lazy(
+        "cli.project_secrets:secrets",
+        "Keep values that the commands of a project find in their environment.",
+        RUNS,
+    ),
     "verify": Lazy("cli.verify:verify", "Check a proof offline, trusting only a policy file.", PROOF),
     "policy": Lazy("cli.policy:policy", "Print whose signatures the server's proofs carry.", PROOF),
     "timestamp": Lazy(
