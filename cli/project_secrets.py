@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from cli import output
 from cli.lazy import ExampleCommand
 from cli.options import JSON, YES, agreed, session
-from cli.problems import EXIT_ERROR, EXIT_OK, usage
+from cli.problems import EXIT_ERROR, EXIT_OK, failure, usage
 from evidence.visible import one_line
+
+if TYPE_CHECKING:
+    from client.api import CrownestClient
 
 COLUMNS = ("name", "createdAt", "updatedAt")
 VALUE_BYTES_READ_MAX = 64 * 1024
 """Read from stdin; how long a value may be the server decides, and says."""
+PROJECTS_PAGE = 500
 PROJECT = click.option("--project", metavar="PRJ_ID", help="The project; without it the key's oldest one.")
 NAME = click.argument("name", metavar="NAME")
 
@@ -44,7 +49,7 @@ def set_secret(*, name: str, project: str | None, as_json: bool) -> int:
     """
     value = _read_value(name)
     with session() as client:
-        secret = client.set_secret(project or client.oldest_project(), name, value)
+        secret = client.set_secret(project or _oldest_project(client), name, value)
     if as_json:
         output.json_data(secret)
         return EXIT_OK
@@ -59,7 +64,7 @@ def set_secret(*, name: str, project: str | None, as_json: bool) -> int:
 def list_secrets(*, project: str | None, as_json: bool) -> None:
     """List the names of a project's secrets, newest first."""
     with session() as client:
-        project_id = project or client.oldest_project()
+        project_id = project or _oldest_project(client)
         found = client.list_secrets(project_id, limit=500).items
     if as_json:
         output.json_data(found)
@@ -87,12 +92,22 @@ def delete_secret(*, name: str, project: str | None, yes: bool, as_json: bool) -
         output.note("Nothing was deleted.")
         return EXIT_ERROR
     with session() as client:
-        secret = client.delete_secret(project or client.oldest_project(), name)
+        secret = client.delete_secret(project or _oldest_project(client), name)
     if as_json:
         output.json_data(secret)
         return EXIT_OK
     output.note(one_line(f"{secret['name']} is deleted from {secret['projectId']}"))
     return EXIT_OK
+
+
+def _oldest_project(client: CrownestClient) -> str:
+    """Where runs go by default (CONTRACT §3.1): listings are newest first, so it is the last one."""
+    page = client.list_projects(limit=PROJECTS_PAGE)
+    while page.next_cursor:
+        page = client.list_projects(limit=PROJECTS_PAGE, cursor=page.next_cursor)
+    if not page.items:
+        raise failure("This API key sees no project.", "Ask an owner to give it one.")
+    return page.items[-1]["id"]
 
 
 def _read_value(name: str) -> str:

@@ -9,12 +9,13 @@ from eventstore.views import ViewQuery, ViewRow
 from projections.organization import secret_row_id
 from runs.access import Principal
 from runs.dispatch import Store
+from runs.environment import check_env_name
 from runs.idempotency import IdempotentRequest
 from runs.ids import is_id
 from runs.limits import RunLimits
 from runs.organization import OrganizationStream, rendered
 from runs.refusal import Refusal, not_found
-from runs.secret_names import ACTIVE, LISTED_MAX, check_secret_name
+from runs.secret_names import ACTIVE, LISTED_MAX
 from runs.secretbox import SecretBox, SecretValue, WrongSecretsKey
 from runs.service import Page, list_page
 
@@ -80,7 +81,7 @@ class SecretService:
         async with self._stream.once(idempotent) as answer:
             if answer:
                 return answer
-            check_secret_name(name)
+            check_env_name(name, "name")
             check_secret_value(value, self._limits)
             record = Record(KIND, secret_row_id(project_id, name), self._box.seal(project_id, name, value))
             event = NewEvent("secret_set", {"actor": who.key_id, "projectId": project_id, "name": name})
@@ -157,10 +158,10 @@ class SecretService:
         limits = self._limits
         if len(others) >= limits.secrets_max:
             raise Refusal(
-                "conflict",
+                "quota_exceeded",
                 f"This project has {len(others)} secrets, and at most {limits.secrets_max} are kept. "
                 "Delete one that is not needed.",
-                {"limit": limits.secrets_max},
+                {"quota": "secrets", "limit": limits.secrets_max},
             )
         size_bytes = len(name) + value.size_bytes
         for row in others:
@@ -169,10 +170,10 @@ class SecretService:
                 size_bytes += len(row.id.partition("/")[2]) + SecretBox.size_bytes(record.doc)
         if size_bytes > limits.secrets_bytes_max:
             raise Refusal(
-                "conflict",
+                "quota_exceeded",
                 f"The secrets of this project would take {size_bytes} bytes together; at most "
                 f"{limits.secrets_bytes_max} fit into a command's environment. Delete or shorten one.",
-                {"limit": limits.secrets_bytes_max},
+                {"quota": "secretBytes", "limit": limits.secrets_bytes_max},
             )
 
 

@@ -206,10 +206,10 @@ def test_a_project_has_so_many_secrets_and_no_more(tmp_path: Path) -> None:
         project = running.http.get("/v1/projects").json()["data"][0]["id"]
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda n: put(running, project, f"S{n}", "value"), range(8)))
-        assert sorted(answer.status_code for answer in answers) == [200] * 4 + [409] * 4
+        assert sorted(answer.status_code for answer in answers) == [200] * 4 + [429] * 4
         (first, *_) = names(running, project)
         assert put(running, project, first, "v" * 177).status_code == 200  # 179 and three of 2 + 5 bytes
-        assert put(running, project, first, "v" * 178).status_code == 409
+        assert put(running, project, first, "v" * 178).status_code == 429
 
 
 def test_rebuilt_views_list_the_same_secrets(running: Running, fresh: str) -> None:

@@ -10,8 +10,8 @@ import pytest
 from cli.keys import load_or_make_secrets_key
 from cli.problems import CliError
 from evidence.canonical import decode, encode
+from runs.environment import check_env_name
 from runs.refusal import Refusal
-from runs.secret_names import check_secret_name
 from runs.secretbox import KEY_BYTES, SecretBox, SecretValue, WrongSecretsKey
 
 VALUE = SecretValue("correct horse battery staple")
@@ -104,14 +104,14 @@ def test_a_missing_or_broken_key_is_not_replaced(tmp_path: Path, content: bytes 
 @pytest.mark.parametrize("name", ["TOKEN", "_", "a1", "PATHS", "PYTHON_TOKEN", "HOMEPAGE", "N" * 128])
 def test_ordinary_names_are_taken(name: str) -> None:
     """Also those that only begin like a reserved one."""
-    check_secret_name(name)
+    check_env_name(name)
 
 
 @pytest.mark.parametrize("name", ["", "1A", "A-B", "A B", "A=B", "Ä", "A\n", "N" * 129])
 def test_what_is_no_name_is_refused(name: str) -> None:
     """A variable that shells cannot name helps nobody."""
     with pytest.raises(Refusal, match="invalid_request"):
-        check_secret_name(name)
+        check_env_name(name)
 
 
 @pytest.mark.parametrize(
@@ -125,4 +125,4 @@ def test_what_is_no_name_is_refused(name: str) -> None:
 def test_names_that_change_how_commands_run_are_reserved(name: str) -> None:
     """`reserved_env_key` (CONTRACT §7.1)."""
     with pytest.raises(Refusal, match="reserved_env_key"):
-        check_secret_name(name)
+        check_env_name(name)
