@@ -21,6 +21,7 @@ from api import (
     proof_routes,
     run_routes,
     sandbox_routes,
+    secret_routes,
     usage_routes,
 )
 from api.edge import Edge
@@ -44,6 +45,7 @@ ROUTES = (
     log_routes,
     usage_routes,
     discovery_routes,
+    secret_routes,
 )
 
 

@@ -178,9 +178,9 @@ class CreateApiKeyBody(Body):
 
 
 class SecretBody(Body):
-    """PUT /v1/projects/{id}/secrets/{name}."""
+    """PUT /v1/projects/{id}/secrets/{name}; the value is in no repr."""
 
-    value: Annotated[str, StringConstraints(min_length=1)]
+    value: str = Field(repr=False)
 
 
 class CreateOrganizationBody(Body):

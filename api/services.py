@@ -28,6 +28,7 @@ from runs.keys import KeyService, KeyUse
 from runs.redactions import RedactionService
 from runs.refusal import Refusal
 from runs.sandboxes import SandboxService
+from runs.secrets import SecretService
 from runs.service import RunService
 from runs.signing_keys import SigningKeyService
 from runs.uploads import UploadService
@@ -49,6 +50,7 @@ class Services:
     files: FileService
     artifacts: ArtifactService
     accounts: AccountService
+    secrets: SecretService
     api_keys: KeyService
     key_use: KeyUse
     watch: KeyWatch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import BinaryIO, Protocol, Self
@@ -16,6 +16,8 @@ from runs.dispatch import Emit, Ended, Store
 from runs.ids import new_id
 from runs.quotas import QuotaService
 from runs.refusal import Refusal
+from runs.secretbox import SecretValue
+from runs.secrets import SecretUnavailable
 from runs.session import RunSession
 
 
@@ -30,6 +32,9 @@ class Blobs(Protocol):
         """Store an open file; answer digest and size."""
         ...
 
+
+OpenSecrets = Callable[[str, Sequence[str]], Awaitable[Mapping[str, SecretValue]]]
+"""Opens secrets of a project by name (`runs.secrets.SecretService.values`)."""
 
 ADMIT_S_MAX = 30.0
 """How long a worker thread waits for the word on an artifact's quota."""
@@ -86,18 +91,26 @@ class ArtifactStorage:
 class Execution:
     """`runs.dispatch.Execute` over a `runner.job.Runner`."""
 
-    def __init__(self, store: Store, blobs: Blobs, runner: Runner, quotas: QuotaService) -> None:
+    def __init__(
+        self, store: Store, blobs: Blobs, runner: Runner, quotas: QuotaService, secrets: OpenSecrets
+    ) -> None:
         self._store = store
         self._blobs = blobs
         self._runner = runner
         self._quotas = quotas
+        self._secrets = secrets
 
     def __repr__(self) -> str:
         return f"Execution({self._runner!r})"
 
     async def __call__(self, session: RunSession, emit: Emit) -> Ended:
         """Run the session's job; the runner's reports become events as they are."""
-        job = self._job(session)
+        try:
+            secrets = await self._secrets(session.fold.project_id, session.fold.env_keys)
+        except SecretUnavailable as missing:
+            # The log names what the command finds: without one of them the proof would say what was not so.
+            return Ended("sandbox_conflict" if missing.deleted else "internal_error", str(missing))
+        job = self._job(session, secrets)
         if job.reuse and not await self._may_reuse(session, job.sandbox_id):
             return Ended("sandbox_conflict", f"{job.sandbox_id} is not a live sandbox of this project.")
 
@@ -112,7 +125,7 @@ class Execution:
             result = await self._runner.execute(job, report, storage.store, new_id, session.cancel_requested)
         return Ended(result.failure_reason, result.failure_message, result.canceled)
 
-    def _job(self, session: RunSession) -> Job:
+    def _job(self, session: RunSession, secrets: Mapping[str, SecretValue]) -> Job:
         fold = session.fold
         assert fold.sandbox_id is not None, "a starting run has a sandbox id"
         assert fold.archive is not None, "a starting run has its archive"
@@ -129,7 +142,8 @@ class Execution:
             keep_sandbox=request["keepSandbox"],
             reuse="sandboxId" in request,
             artifacts=[RequestedArtifact(one["path"], one.get("name")) for one in request["artifacts"]],
-            env={},
+            env={name: value.reveal() for name, value in secrets.items()},
+            secrets=[value.reveal().encode() for value in secrets.values()],
         )
 
     async def _may_reuse(self, session: RunSession, sandbox_id: str) -> bool:

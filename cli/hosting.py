@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, S
 from contextlib import asynccontextmanager, contextmanager
 from typing import Literal, cast
 
-from cli.execution import ArtifactStorage, Blobs
+from cli.execution import ArtifactStorage, Blobs, OpenSecrets
 from eventstore.log import NewEvent
 from runner.files import FileRefused
 from runner.files import FileStat as RunnerFileStat
@@ -21,6 +21,7 @@ from runs.ids import new_id
 from runs.quotas import QuotaService
 from runs.refusal import Refusal
 from runs.sandboxes import destroyed
+from runs.secrets import SecretUnavailable
 
 PIECE_BYTES = 256 * 1024
 """A download is sent in pieces of this."""
@@ -30,8 +31,15 @@ class Hosting:
     """`runs.host.SandboxHost`."""
 
     def __init__(
-        self, runner: LocalRunner, blobs: Blobs, quotas: QuotaService, output_bytes_max: int
+        self,
+        runner: LocalRunner,
+        blobs: Blobs,
+        *,
+        quotas: QuotaService,
+        secrets: OpenSecrets,
+        output_bytes_max: int,
     ) -> None:
+        self._secrets = secrets
         self._runner = runner
         self._blobs = blobs
         self._quotas = quotas
@@ -76,12 +84,18 @@ class Hosting:
         async def report(reports: Sequence[Report]) -> None:
             await emit([NewEvent(one.type, one.fields) for one in reports])
 
+        try:
+            opened = await self._secrets(job.project_id, job.secret_names)
+        except SecretUnavailable as missing:
+            raise Refusal("conflict", str(missing)) from missing
+        secrets = {name: value.reveal() for name, value in opened.items()}
         command = SandboxCommand(
             command_id=job.command_id,
             command=job.command,
             timeout_ms=job.timeout_ms,
             cwd=job.cwd,
-            env=job.env,
+            env={**secrets, **job.env},
+            secrets=[value.encode() for value in secrets.values()],
             output_bytes_max=self._output_bytes_max,
         )
         with _refusing(job.sandbox_id):

@@ -1,9 +1,9 @@
 """The server's name and its keys: made once, mode 0600, outside the database (PROOF P4.3, P6).
 
 The folder `keys` of a data folder holds `origin`, `log.pem` (signs checkpoints), `attestation.pem`,
-`retired` (verifier keys of earlier log keys, with the log size until which they count), `handovers` (for each
-of them the checkpoint of that size, which it signed together with the next one), `high-water`, and while a
-key is handed over `next.pem`.
+`secrets.key` (encrypts the values of project secrets), `retired` (verifier keys of earlier log keys, with the
+log size until which they count), `handovers` (for each of them the checkpoint of that size, which it signed
+together with the next one), `high-water`, and while a key is handed over `next.pem`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from cli.problems import failure
 from eventstore.durable import fsync_directory, make_directory, replace_file
 from evidence.note import Ed25519Signer, Signer
 from evidence.record import parse_decimal
+from runs.secretbox import KEY_BYTES
 
 ORIGIN_SHAPE = re.compile(r"[A-Za-z0-9._/-]{1,200}")
 _UNTIL = " until "
@@ -113,6 +114,29 @@ def load_or_make_keyring(data_dir: Path, origin: str | None) -> Keyring:
         )
     current = _load_or_make(log_key, name)
     return Keyring(folder, name, current, _load_or_make(folder / "attestation.pem", f"{name}/attestation"))
+
+
+def load_or_make_secrets_key(data_dir: Path, *, needed: bool) -> bytes:
+    """The 32 bytes that encrypt project secrets, made at first start; `needed` once there are some.
+
+    Crash window: made and not yet used, which the next start does.
+    """
+    file = data_dir / "keys" / "secrets.key"
+    if not file.exists():
+        if needed:
+            raise failure(
+                f"{file} is missing, and project secrets are encrypted with it. Restore it from your backup. "
+                "If it is lost, so are their values: put a new key there and set every secret again.",
+                f"head -c {KEY_BYTES} /dev/urandom > {file} && chmod 600 {file}",
+            )
+        replace_file(file, secrets.token_bytes(KEY_BYTES))
+    key = file.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise failure(
+            f"{file} has {len(key)} bytes, but the key of project secrets has {KEY_BYTES}. "
+            "Restore it from your backup."
+        )
+    return key
 
 
 def _load_or_make(file: Path, name: str) -> Ed25519Signer:

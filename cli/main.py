@@ -38,6 +38,11 @@ COMMANDS = {
         "cli.sandbox_files:files", "List, read, copy and change files in a sandbox's workspace.", RUNS
     ),
     "artifacts": Lazy("cli.artifacts:artifacts", "Keep, list, download and delete artifacts.", RUNS),
+    "secrets": Lazy(
+        "cli.project_secrets:secrets",
+        "Keep values that the commands of a project find in their environment.",
+        RUNS,
+    ),
     "verify": Lazy("cli.verify:verify", "Check a proof offline, trusting only a policy file.", PROOF),
     "policy": Lazy("cli.policy:policy", "Print whose signatures the server's proofs carry.", PROOF),
     "timestamp": Lazy(

@@ -21,7 +21,7 @@ from api.revocation import KeyWatch
 from api.services import Services
 from cli.execution import Execution, TemplateNames
 from cli.hosting import Hosting
-from cli.keys import Keyring, load_or_make_keyring
+from cli.keys import Keyring, load_or_make_keyring, load_or_make_secrets_key
 from cli.settings import Settings
 from cli.witnesses import Panel, load_witnesses, server_policy
 from eventstore.blobs import BlobStore
@@ -44,6 +44,8 @@ from runs.reap import Reaper
 from runs.redactions import RedactionService
 from runs.retention import Retention
 from runs.sandboxes import SandboxService
+from runs.secretbox import SecretBox
+from runs.secrets import SecretService, any_secret
 from runs.service import RunService
 from runs.signing_keys import SigningKeyService
 from runs.uploads import UploadService
@@ -94,7 +96,9 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
             proof = await _open_proof(stack, settings, keyring, store, published)
             first = await first_start(store, plan=settings.plan_default)
             quotas = QuotaService(store, now_ms)
-            dispatcher = Dispatcher(store, Execution(store, blobs, runner, quotas), settings.runs, now_ms)
+            secrets = await _open_secrets(settings, store)
+            execution = Execution(store, blobs, runner, quotas, secrets.values)
+            dispatcher = Dispatcher(store, execution, settings.runs, now_ms)
             stack.push_async_callback(dispatcher.close)
             logs = CommandLogs(settings.data_dir / "commands")
             retention = Retention(store, blobs.delete_unless_newer, settings.runs, now_ms)
@@ -118,6 +122,7 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
                 dispatcher=dispatcher,
                 logs=logs,
                 quotas=quotas,
+                secrets=secrets,
             )
             await services.commands.recover()
             stack.push_async_callback(services.commands.close)
@@ -146,6 +151,11 @@ async def _open_log(settings: Settings, keyring: Keyring, anchor: Published) -> 
         anchor=anchor,
         limits=settings.log,
     )
+
+
+async def _open_secrets(settings: Settings, store: SqliteLog) -> SecretService:
+    key = load_or_make_secrets_key(settings.data_dir, needed=await any_secret(store))
+    return SecretService(store, SecretBox(key), settings.runs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +194,17 @@ async def _open_proof(
 def _services(
     *,
     settings: Settings, keyring: Keyring, store: SqliteLog, blobs: BlobStore, runner: LocalRunner,
-    dispatcher: Dispatcher, proof: _Proof, logs: CommandLogs, quotas: QuotaService,
+    dispatcher: Dispatcher, proof: _Proof, logs: CommandLogs, quotas: QuotaService, secrets: SecretService,
 ) -> Services:  # fmt: skip
     templates = TemplateNames(runner.templates)
     runs = RunService(store, dispatcher, templates, settings.runs, now_ms, quotas=quotas)
-    host = Hosting(runner, blobs, quotas, settings.runs.command_output_bytes_max)
+    host = Hosting(
+        runner,
+        blobs,
+        quotas=quotas,
+        secrets=secrets.values,
+        output_bytes_max=settings.runs.command_output_bytes_max,
+    )
     sandboxes = SandboxService(store, host, templates, settings.runs, quotas=quotas)
     closing = asyncio.Event()
     key_use = KeyUse(store, settings.runs, now_ms)
@@ -210,6 +226,7 @@ def _services(
         files=FileService(store, host, sandboxes, settings.runs),
         artifacts=ArtifactService(store, host, sandboxes, settings.runs, now_ms),
         accounts=AccountService(store),
+        secrets=secrets,
         api_keys=KeyService(store, key_use),
         key_use=key_use,
         watch=KeyWatch(store, closing, settings.api),

@@ -16,10 +16,11 @@ from client.files import FileMethods
 from client.proof import ProofMethods
 from client.runs import RunMethods
 from client.sandboxes import SandboxMethods
+from client.secrets import SecretMethods
 from client.transport import BodyLimits, Person, Timeouts, Transport
 
 
-class CrownestClient(RunMethods, ProofMethods, SandboxMethods, FileMethods, AccountMethods):
+class CrownestClient(RunMethods, ProofMethods, SandboxMethods, FileMethods, AccountMethods, SecretMethods):
     """A synchronous client of one server; close it, or use it as a context manager."""
 
     def __init__(

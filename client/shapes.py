@@ -197,6 +197,16 @@ class Project(TypedDict, total=False):
     createdAt: str
 
 
+class Secret(TypedDict, total=False):
+    """A project secret: its name and times, never its value."""
+
+    projectId: str
+    name: Required[str]
+    createdAt: str
+    updatedAt: str
+    deletedAt: str
+
+
 class Organization(TypedDict, total=False):
     """An organisation."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from eventstore.log import ViewWriter
 from eventstore.views import ViewRow
-from evidence.canonical import encode
+from evidence.canonical import decode, encode
 from projections.artifact import merge_collected, merge_removed
 from projections.command import merge_finished, merge_started
 from projections.documents import known_document
@@ -84,6 +84,31 @@ def _api_key_revoked(views: ViewWriter, org_id: str, event: Event) -> ViewRow:
     return _put(views, "api_keys", org_id, doc, status="revoked")
 
 
+def _secret_set(views: ViewWriter, org_id: str, event: Event) -> ViewRow:
+    known = views.get("secrets", secret_row_id(event["projectId"], event["name"]))
+    alive = decode(known.doc) if known and known.status == "active" else event
+    return _put_secret(views, org_id, event, alive["createdAt"], "active")
+
+
+def _secret_deleted(views: ViewWriter, org_id: str, event: Event) -> ViewRow:
+    known = known_document(views, "secrets", secret_row_id(event["projectId"], event["name"]))
+    return _put_secret(views, org_id, event, (known or event)["createdAt"], "deleted")
+
+
+def _put_secret(views: ViewWriter, org_id: str, event: Event, created_at: str, status: str) -> ViewRow:
+    project_id, name = event["projectId"], event["name"]
+    doc = {"projectId": project_id, "name": name, "createdAt": created_at, "updatedAt": event["createdAt"]}
+    row = ViewRow(id=secret_row_id(project_id, name), org_id=org_id, project_id=project_id,
+                  parent=project_id, status=status, sort_key=created_at, doc=encode(doc))  # fmt: skip
+    views.put("secrets", row)
+    return row
+
+
+def secret_row_id(project_id: str, name: str) -> str:
+    """The id of a secret's row, and of the record that holds its encrypted value."""
+    return f"{project_id}/{name}"
+
+
 def _artifact_collected(views: ViewWriter, org_id: str, event: Event) -> ViewRow:
     return merge_collected(views, event, org_id=org_id, run=None)
 
@@ -102,6 +127,8 @@ _HANDLERS: Mapping[str, Callable[[ViewWriter, str, Event], ViewRow]] = {
     "project_updated": _project_updated,
     "api_key_created": _api_key_created,
     "api_key_revoked": _api_key_revoked,
+    "secret_set": _secret_set,
+    "secret_deleted": _secret_deleted,
     "sandbox_created": merge_created,
     "sandbox_extended": merge_extended,
     "sandbox_destroyed": merge_destroyed,

@@ -17,12 +17,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runner.job import Emit, Report
+from runner.masking import Masker, Masking
 
 STREAMS: tuple[str, ...] = ("stdout", "stderr")
 PIPE_BYTES = 1024 * 1024
 READ_BYTES_MAX = 256 * 1024
 GATHER_BYTES_MAX = 1024 * 1024
 """Read at most this much before a report is emitted; also the most that is emitted at once."""
+MASKED_AT_ONCE_BYTES = 16 * 1024
+"""After so many bytes of masking others get their turn."""
 DRAIN_BYTES_MAX = len(STREAMS) * PIPE_BYTES
 WAKES_PER_WINDOW_MAX = 32
 """A command that writes byte by byte is then left alone until the window's end."""
@@ -121,6 +124,7 @@ class Capture:
         output_bytes_max: int,
         chunk_bytes_max: int,
         window_ms: int,
+        masking: Masking | None = None,
     ) -> None:
         self._fds = dict(zip(STREAMS, read_fds, strict=True))
         self._open = list(STREAMS)
@@ -129,6 +133,7 @@ class Capture:
         self._window_s = window_ms / 1000
         self._flush_bytes = chunk_bytes_max
         self._chunkers: dict[str, Chunker] = {stream: Chunker(chunk_bytes_max) for stream in STREAMS}
+        self._maskers = {stream: Masker(masking) for stream in STREAMS} if masking else {}
         self._truncated = False
         self._finished = False
         self._wake = asyncio.Event()
@@ -154,6 +159,11 @@ class Capture:
             drained += _size(data)
             await self._report(data)
         last = [
+            report
+            for stream, masker in self._maskers.items()
+            for report in self._reports_of(stream, masker.feed(b"", final=True))
+        ]
+        last += [
             chunk.report(stream)
             for stream in STREAMS
             for chunk in self._chunkers[stream].feed(b"", final=True)
@@ -214,9 +224,20 @@ class Capture:
     async def _report(self, gathered: list[tuple[str, bytes]]) -> None:
         reports: list[Report] = []
         for stream, data in _merged(gathered):
-            reports += self._reports_of(stream, data)
+            reports += self._reports_of(stream, await self._masked(stream, data))
         if reports:
             await self._emit(reports)
+
+    async def _masked(self, stream: str, data: bytes) -> bytes:
+        """The bytes without secrets; what may be the beginning of one waits for the rest of it."""
+        masker = self._maskers.get(stream)
+        if masker is None or self._truncated:
+            return data
+        masked: list[bytes] = []
+        for start in range(0, len(data), MASKED_AT_ONCE_BYTES):
+            masked.append(masker.feed(data[start : start + MASKED_AT_ONCE_BYTES]))
+            await asyncio.sleep(0)
+        return b"".join(masked)
 
     def _reports_of(self, stream: str, data: bytes) -> list[Report]:
         """Reports of one piece: all of it, or what is below the cap and then the cap itself, once."""
@@ -239,6 +260,8 @@ class Capture:
             cut = chunker.forget()
             self.kept_bytes -= cut
             self.dropped_bytes[name] += cut
+        for name, masker in self._maskers.items():
+            self.dropped_bytes[name] += masker.forget()
         return Report("output_truncated", {"stream": stream, "keptBytes": self.kept_bytes})
 
 

@@ -28,10 +28,12 @@ _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_C
 class _Refused(Exception):
     """One of the three codes of CONTRACT §3.5, and what to tell after the path."""
 
-    def __init__(self, code: str, what: str) -> None:
+    def __init__(self, code: str, what: str, link: tuple[str, str] | None = None) -> None:
         super().__init__(code, what)
         self.code = code
         self.what = what
+        self.link = link
+        """Folder and target of a link, named behind `what`. The command chose it: it may hold a secret."""
 
 
 async def collect_from(
@@ -40,11 +42,15 @@ async def collect_from(
     store: StoreArtifact,
     bytes_max: int,
     new_id: Callable[[str], str],
+    *,
+    masked: Callable[[str], str] = str,
 ) -> Report:
     """As `collect`, in a thread; the sandbox may be destroyed meanwhile. Raises `SandboxGone`."""
     workspace_fd = sandbox.open_workspace()
     try:
-        collecting = asyncio.to_thread(collect, requested, workspace_fd, store, bytes_max, new_id)
+        collecting = asyncio.to_thread(
+            collect, requested, workspace_fd, store, bytes_max, new_id, masked=masked
+        )
         return await uninterrupted(collecting)  # the thread uses the descriptor to its end
     finally:
         os.close(workspace_fd)
@@ -56,16 +62,22 @@ def collect(
     store: StoreArtifact,
     bytes_max: int,
     new_id: Callable[[str], str],
+    *,
+    masked: Callable[[str], str] = str,
 ) -> Report:
     """Store one file: `artifact_collected`, or `artifact_error` when it cannot be. Blocking.
 
     Commands may run in the workspace meanwhile and change what is read, but not make us read anything else.
-    An error here never fails the run.
+    An error here never fails the run. `masked` takes the secrets out of a text.
     """
     try:
         blob = _store(requested.path, workspace_fd, store, bytes_max)
     except _Refused as refusal:
-        return artifact_error(requested.path, refusal.code, refusal.what)
+        what = refusal.what
+        if refusal.link:
+            folder, target = refusal.link
+            what += f" {show(posixpath.normpath(posixpath.join(folder, masked(target))))}."
+        return artifact_error(requested.path, refusal.code, what)
     return Report(
         "artifact_collected",
         {
@@ -153,9 +165,8 @@ def _explain_link(parts: list[str], folder_fd: int) -> None:
     joined = posixpath.normpath(posixpath.join(*parts[:-1], target))
     if joined.startswith(("/", "../")) or joined == "..":
         raise _Refused("path_outside_workspace", "is a symbolic link that leads outside the workspace.")
-    raise _Refused(
-        "artifact_collect_failed", f"is a symbolic link; name what it leads to instead: {show(joined)}."
-    )
+    what = "is a symbolic link; name what it leads to instead:"
+    raise _Refused("artifact_collect_failed", what, ("/".join(parts[:-1]), target))
 
 
 def _kind(mode: int) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from runner.capture import Capture, OutputPipes
 from runner.job import CancelSignal, Emit
 from runner.limits import RunnerLimits
 from runner.link import HolderTask, SandboxGone
+from runner.masking import Masking
 from runner.sandbox import Sandbox, exit_code
 
 KILLED_EXIT_CODE = 137
@@ -41,7 +42,13 @@ class RunningCommand:
     """A command with its output captured; made and awaited in one place, `run_command`."""
 
     def __init__(
-        self, sandbox: Sandbox, emit: Emit, limits: RunnerLimits, *, output_bytes_max: int | None = None
+        self,
+        sandbox: Sandbox,
+        emit: Emit,
+        limits: RunnerLimits,
+        *,
+        output_bytes_max: int | None = None,
+        secrets: Sequence[bytes] = (),
     ) -> None:
         self._sandbox = sandbox
         self._limits = limits
@@ -52,6 +59,7 @@ class RunningCommand:
             output_bytes_max=limits.output_bytes_max if output_bytes_max is None else output_bytes_max,
             chunk_bytes_max=limits.output_chunk_bytes_max,
             window_ms=limits.output_window_ms,
+            masking=Masking(secrets) if secrets else None,
         )
         self._tasks: list[asyncio.Task[object]] = []
         self._running: tuple[HolderTask, asyncio.Task[int]] | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import file_digest
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from runner.extract import Extracted
 from runner.job import CancelSignal, Emit, Job, Report, RequestedArtifact, Result, StoreArtifact
 from runner.limits import RunnerLimits
 from runner.link import SandboxGone, SandboxUnavailable
+from runner.masking import Masking
 from runner.provider import Provider
 from runner.registry import Registry, SandboxConflict
 from runner.sandbox import Sandbox, extracted
@@ -112,7 +113,9 @@ class Execution:
         except _EmitFailed:
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, the run must be cleaned up and end
-            return self._failed(error)
+            failed = self._failed(error)
+            message = self._masked(failed.failure_message) if failed.failure_message else None
+            return replace(failed, failure_message=message)
 
     def _failed(self, error: Exception) -> Result:
         """The result of a run that did not come to its end."""
@@ -189,7 +192,8 @@ class Execution:
             await asyncio.gather(unpacking, canceled, return_exceptions=True)
 
     async def _run_command(self, sandbox: Sandbox) -> Ending:
-        command = RunningCommand(sandbox, self._emit_all, self._tools.limits)
+        secrets = self._job.secrets
+        command = RunningCommand(sandbox, self._emit_all, self._tools.limits, secrets=secrets)
         try:
             ending = await command.run(self._job.command, self._job.env, self._job.timeout_ms, self._cancel)
         finally:
@@ -211,9 +215,14 @@ class Execution:
     async def _collect_one(self, sandbox: Sandbox, requested: RequestedArtifact) -> Report:
         bytes_max = self._tools.limits.artifact_bytes_max
         try:
-            return await collect_from(sandbox, requested, self._store_artifact, bytes_max, self._new_id)
+            return await collect_from(
+                sandbox, requested, self._store_artifact, bytes_max, self._new_id, masked=self._masked
+            )
         except SandboxGone as gone:
             raise SandboxDestroyed("The sandbox was destroyed while artifacts were collected.") from gone
+
+    def _masked(self, text: str) -> str:
+        return Masking(self._job.secrets).text(text) if self._job.secrets else text
 
     async def _clean_up(self, sandbox: Sandbox, result: Result) -> Result:
         """Keep the sandbox if that was asked for and makes sense, else end it; and say which.

@@ -8,7 +8,7 @@ without `seq` and `createdAt`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -70,7 +70,9 @@ class Job:
     keep_sandbox: bool
     reuse: bool
     artifacts: Sequence[RequestedArtifact]
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
+    secrets: Sequence[bytes] = field(default=(), repr=False)
+    """What is masked in the output; the command finds it in `env`."""
 
 
 @dataclass(frozen=True, slots=True)

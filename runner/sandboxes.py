@@ -96,7 +96,9 @@ class Sandboxes:
         wanted = limit if command.output_bytes_max is None else min(command.output_bytes_max, limit)
         self._count(sandbox_id, 1)
         try:
-            running = RunningCommand(sandbox, emit, self._limits, output_bytes_max=wanted)
+            running = RunningCommand(
+                sandbox, emit, self._limits, output_bytes_max=wanted, secrets=command.secrets
+            )
             try:
                 ending = await running.run(
                     command.command,

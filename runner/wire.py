@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 PACKET_BYTES_MAX = 192 * 1024
 """What the default socket buffer of Linux carries in one packet, with room to spare."""
@@ -23,7 +23,8 @@ class Packet:
     """
 
     kind: str
-    fields: tuple[str, ...] = ()
+    fields: tuple[str, ...] = field(default=(), repr=False)
+    """Not in its repr: a command's environment holds secrets."""
 
 
 def pack(packet: Packet) -> bytes:

@@ -27,6 +27,7 @@ from runs.refusal import Refusal, not_found
 from runs.requests import check_artifacts
 from runs.sandboxes import SandboxService
 from runs.screening import screen
+from runs.secret_names import secret_names
 
 logger = logging.getLogger(__name__)
 WORKSPACE = "/workspace"
@@ -132,9 +133,11 @@ class CommandService:
         sandbox = await self._sandboxes.live(who, sandbox_id, "command:run")
         check_command(request, self._limits)
         command_id = new_id("cmd")
+        names = await secret_names(self._store, sandbox.org_id, sandbox.project_id)
+        own = [name for name in names if name not in request.env]
         job = CommandJob(
             command_id, sandbox_id, sandbox.project_id, request.command, request.cwd, request.timeout_ms,
-            request.env,
+            request.env, own,
         )  # fmt: skip
         await self._host.admit(job)
         await self._quotas.require_compute(sandbox.org_id, sandbox.project_id)
@@ -145,7 +148,7 @@ class CommandService:
             "projectId": sandbox.project_id,
             "command": request.command,
             "cwd": request.cwd,
-            "envKeys": sorted(request.env),
+            "envKeys": sorted((*request.env, *own)),
             "timeoutMs": request.timeout_ms,
         }
         answer = await self._stream.append(

@@ -6,7 +6,7 @@ clock, no ids made here: whatever a decision needs comes in as a parameter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from eventstore.log import NewEvent
@@ -55,16 +55,17 @@ def status_event(status: str, fields: Mapping[str, object]) -> NewEvent:
 
 
 def created(
-    *, run_id: str, org_id: str, actor: str, request: Mapping[str, object], template: Mapping[str, str]
-) -> NewEvent:
-    """Seq 1 of every run."""
+    *, run_id: str, org_id: str, actor: str, request: Mapping[str, object], template: Mapping[str, str],
+    env_keys: Sequence[str] = (),
+) -> NewEvent:  # fmt: skip
+    """Seq 1 of every run. `env_keys` are the names of the secrets that its command will find."""
     return status_event(
         "awaiting_archive",
         {
             "runId": run_id,
             "orgId": org_id,
             "actor": actor,
-            "envKeys": [],
+            "envKeys": sorted(env_keys),
             "schema": "events/v1",
             "request": request,
             "template": template,

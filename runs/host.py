@@ -39,6 +39,8 @@ class CommandJob:
     cwd: str
     timeout_ms: int
     env: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    secret_names: Sequence[str] = ()
+    """Secrets of the project that it finds in its environment as well."""
 
 
 class CancelRequest:

@@ -39,6 +39,14 @@ class RunLimits:
     """How often overdue runs and sandboxes are looked for."""
     storage_retry_s: float = 5.0
     """Pause before the end of a run is recorded again when the disk was full."""
+    secrets_max: int = 64
+    """Secrets of one project."""
+    secret_bytes_min: int = 4
+    """A shorter value stands in any output by chance: masking it would destroy the output."""
+    secret_bytes_max: int = 16 * 1024
+    secrets_bytes_max: int = 64 * 1024
+    """Names and values of one project's secrets: with the command they must fit into one packet to the
+    sandbox (`runner.wire.PACKET_BYTES_MAX`)."""
     key_use_interval_s: float = 60.0
     """How often the last use of API keys is written down."""
     sandbox_ttl_ms_default: int = 60 * 60 * 1000

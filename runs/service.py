@@ -19,6 +19,7 @@ from runs.limits import RunLimits
 from runs.quotas import QuotaService
 from runs.refusal import Refusal, not_found
 from runs.requests import RunRequest, check_request
+from runs.secret_names import secret_names
 from runs.session import load_session
 
 
@@ -101,6 +102,7 @@ class RunService:
                 actor=who.key_id,
                 request=request.fields(),
                 template=template,
+                env_keys=await secret_names(self.store, who.org_id, request.project_id),
             )
             claim = idempotent.claim(lambda row: run_answer(201, row)) if idempotent else None
             done = await self.store.append(Append(run_id, 0, [event], claim=claim))

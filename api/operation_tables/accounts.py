@@ -69,11 +69,11 @@ PROJECT_OPERATIONS = (
     Operation(
         "PUT", f"{_A_PROJECT}/secrets/{{name}}", "setSecret", "Projects", "Set a secret",
         scope="secret:write", description="Encrypted at rest; no answer, event or log ever holds the value.",
-        body=SecretBody, answer=_SECRET, errors=("reserved_env_key", "quota_exceeded"),
+        body=SecretBody, answer=_SECRET, is_idempotent=True, errors=("reserved_env_key", "quota_exceeded"),
     ),
     Operation(
         "DELETE", f"{_A_PROJECT}/secrets/{{name}}", "deleteSecret", "Projects", "Delete a secret",
-        scope="secret:write", answer=_SECRET,
+        scope="secret:write", answer=_SECRET, is_idempotent=True,
     ),
 )  # fmt: skip
 

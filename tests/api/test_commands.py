@@ -146,6 +146,22 @@ def test_bytes_that_are_no_text_are_kept_beside_their_text(running: Running, bas
     assert '"dataBase64":"/2E="' in running.http.get(f"/v1/commands/{command['id']}/stream").text
 
 
+def test_a_command_finds_its_projects_secrets_and_shows_none(running: Running, base: str) -> None:
+    """By name in the environment and in `envKeys`; masked in the answer and in what is kept."""
+    project_id = running.http.get("/v1/projects").json()["data"][0]["id"]
+    path = f"/v1/projects/{project_id}/secrets/DEPLOY_TOKEN"
+    assert running.http.put(path, json={"value": "hush-hush-hush"}).status_code == 200
+    command = run(running, base, 'echo "<$DEPLOY_TOKEN>"; printf %s "$DEPLOY_TOKEN" | base64')
+    assert command["envKeys"] == ["DEPLOY_TOKEN"]
+    assert command["stdout"].startswith("<***>\n***")
+    logs = running.http.get(f"/v1/commands/{command['id']}/logs").text
+    assert "hush" not in logs
+    own = run(running, base, 'echo "$DEPLOY_TOKEN"', env={"DEPLOY_TOKEN": "mine"})
+    assert own["stdout"] == "mine\n"
+    running.http.delete(path)
+    assert run(running, base, "true")["envKeys"] == []
+
+
 def test_output_over_the_cap_is_cut_and_says_so(running: Running, base: str) -> None:
     """The answer is cut sooner than what is kept; the command runs on either way."""
     command = run(running, base, "head -c 5000 /dev/zero | tr '\\0' x; exit 4")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from runner.capture import STREAMS, Capture, Chunker, OutputPipes
 from runner.job import Report
+from runner.masking import Masker, Masking
 
 LIMIT = 16
 NASTY = st.sampled_from(
@@ -36,6 +37,8 @@ NASTY = st.sampled_from(
     ]
 )
 BYTES = st.lists(st.one_of(st.binary(max_size=40), NASTY), max_size=12).map(b"".join)
+
+PIECES = [b"sec", b"ret", b"secret", b"\xff", b"..."]
 
 
 def _cut(data: bytes, sizes: Sequence[int]) -> list[bytes]:
@@ -91,7 +94,35 @@ def test_what_is_kept_and_what_is_dropped_is_everything(writes: list[tuple[str, 
         assert reports[-1].type == "output_truncated"
 
 
-async def _captured(writes: list[tuple[str, bytes]], cap: int) -> tuple[list[Report], Capture]:
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(STREAMS), st.sampled_from(PIECES)), max_size=14),
+    st.integers(0, 60),
+)
+def test_secrets_are_masked_before_anything_is_counted_or_cut(
+    writes: list[tuple[str, bytes]], cap: int
+) -> None:
+    """Each stream is a beginning of its masked output, all of it below the cap, in any number of writes."""
+    masking = Masking([b"secret"])
+    reports, capture = asyncio.run(_captured(writes, cap, masking))
+    masked = {
+        stream: Masker(masking).feed(b"".join(data for name, data in writes if name == stream), final=True)
+        for stream in STREAMS
+    }
+    kept = {
+        stream: b"".join(_raw(report) for report in reports if report.type == stream) for stream in STREAMS
+    }
+    assert all(masked[stream].startswith(kept[stream]) for stream in STREAMS)
+    assert capture.kept_bytes == sum(map(len, kept.values())) <= cap
+    truncated = [report for report in reports if report.type == "output_truncated"]
+    assert len(truncated) == (sum(map(len, masked.values())) > cap)
+    if not truncated:
+        assert kept == masked
+
+
+async def _captured(
+    writes: list[tuple[str, bytes]], cap: int, masking: Masking | None = None
+) -> tuple[list[Report], Capture]:
     """Real pipes; the writer lets the reader come between any two writes."""
     reports: list[Report] = []
 
@@ -100,7 +131,9 @@ async def _captured(writes: list[tuple[str, bytes]], cap: int) -> tuple[list[Rep
 
     pipes = OutputPipes()
     try:
-        capture = Capture(pipes.read_fds, emit, output_bytes_max=cap, chunk_bytes_max=LIMIT, window_ms=1)
+        capture = Capture(
+            pipes.read_fds, emit, output_bytes_max=cap, chunk_bytes_max=LIMIT, window_ms=1, masking=masking
+        )
         pump = asyncio.create_task(capture.pump())
         for index, (stream, data) in enumerate(writes):
             os.write(pipes.write_fds[STREAMS.index(stream)], data)
