@@ -1,0 +1,23 @@
+"""Imports every module of rules, in the contract's order."""
+
+from tests.conformance import (
+    rules_0_breakers,
+    rules_1_transport,
+    rules_2_1_own,
+    rules_2_runs,
+    rules_3_outcomes,
+    rules_3_runs,
+    rules_4_uploads,
+    rules_5_idempotency,
+)
+
+SECTIONS = (
+    rules_0_breakers,
+    rules_1_transport,
+    rules_2_runs,
+    rules_2_1_own,
+    rules_3_runs,
+    rules_3_outcomes,
+    rules_4_uploads,
+    rules_5_idempotency,
+)
