@@ -143,6 +143,18 @@ def many(server: Target) -> Json:
 
 
 @sample
+def talkative(server: Target) -> Json:
+    """A run of more than a hundred events: each line on the other stream than the one before."""
+    return server.run("for i in $(seq 60); do echo $i; sleep 0.005; echo $i >&2; sleep 0.005; done")
+
+
+@sample
+def voluminous(server: Target) -> Json:
+    """A run that prints 200,000 bytes at once, in characters of two."""
+    return server.run("printf '%100000s' | sed 's/ /\\xc3\\xa4/g'")
+
+
+@sample
 def events(server: Target) -> Json:
     """All events of `finished`."""
     return server.events(finished(server)["id"])

@@ -9,6 +9,7 @@ from tests.conformance import (
     rules_3_runs,
     rules_4_uploads,
     rules_5_idempotency,
+    rules_6_events,
 )
 
 SECTIONS = (
@@ -20,4 +21,5 @@ SECTIONS = (
     rules_3_outcomes,
     rules_4_uploads,
     rules_5_idempotency,
+    rules_6_events,
 )
