@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from api.limits import ApiLimits
-from tests.conformance.target import Target
+from cli.settings import Settings
+from tests.conformance.target import Target, Violated
 from tests.serving import serving
 
 HEARTBEAT_S = 0.3
@@ -15,8 +16,23 @@ PATIENCE_S = 4.0
 """A stream that is silent for this long, or open this long after its end, breaks the rule."""
 
 
+VARIANTS: dict[str, dict[str, object]] = {
+    "dev_headers": {"dev_headers": True},
+    "limited": {"rate_limit_per_minute": 10},
+}
+
+
 @contextlib.contextmanager
-def own_server(data_dir: Path) -> Iterator[Target]:
-    """Serve the folder while the block runs."""
-    with serving(data_dir, api=ApiLimits(heartbeat_s=HEARTBEAT_S)) as running:
-        yield Target(running.url, running.key, PATIENCE_S)
+def own_server(folder: Path) -> Iterator[Target]:
+    """Serve from below the folder while the block runs; variants are started when a rule asks for one."""
+    with contextlib.ExitStack() as stack:
+
+        def start(name: str) -> Target:
+            if not VARIANTS.get(name, {}).keys() <= Settings.model_fields.keys():
+                raise Violated(f"the server has no setting for {name}")
+            running = stack.enter_context(
+                serving(folder / (name or "plain"), api=ApiLimits(heartbeat_s=HEARTBEAT_S), **VARIANTS.get(name, {}))
+            )
+            return Target(running.url, running.key, PATIENCE_S, variants=start)
+
+        yield start("")

@@ -23,6 +23,12 @@ class Rule:
     check: Check
     broken_by: Mapping[str, Mutation]
     needs: str
+    on: str
+    """The variant of the server on which it can be seen, such as one with a rate limit."""
+
+    def at(self, server: Target) -> Target:
+        """The server that the rule is about."""
+        return server.variant(self.on) if self.on else server
 
     def judge(self, server: Target) -> None:
         """Raise `Violated` unless the server keeps the rule."""
@@ -52,22 +58,22 @@ RULES: dict[str, Rule] = {}
 
 
 def rule(
-    clause: str, *, needs: str = "", broken_by: Mapping[str, Mutation] | None = None
+    clause: str, *, needs: str = "", on: str = "", broken_by: Mapping[str, Mutation] | None = None
 ) -> Callable[[Check], Check]:
     """Register a check under its clause of CONTRACT; the first line of its docstring says what it holds."""
 
     def register(check: Check) -> Check:
-        add(check.__name__, clause, (check.__doc__ or "").split("\n")[0], check, broken_by or {}, needs)
+        add(check.__name__, clause, (check.__doc__ or "").split("\n")[0], check, broken_by or {}, needs, on)
         return check
 
     return register
 
 
 def add(
-    name: str, clause: str, what: str, check: Check, broken_by: Mapping[str, Mutation], needs: str = ""
+    name: str, clause: str, what: str, check: Check, broken_by: Mapping[str, Mutation], needs: str = "", on: str = ""
 ) -> None:
     """Register one rule by its parts."""
     assert name.startswith("rule_"), name
     assert name not in RULES, f"{name} is there twice"
     assert what, f"{name} does not say what it holds"
-    RULES[name] = Rule(name, clause, what, check, broken_by, needs)
+    RULES[name] = Rule(name, clause, what, check, broken_by, needs, on)

@@ -10,6 +10,9 @@ from tests.conformance import (
     rules_4_uploads,
     rules_5_idempotency,
     rules_6_events,
+    rules_6_fields,
+    rules_7_errors,
+    rules_8_objects,
 )
 
 SECTIONS = (
@@ -22,4 +25,7 @@ SECTIONS = (
     rules_4_uploads,
     rules_5_idempotency,
     rules_6_events,
+    rules_6_fields,
+    rules_7_errors,
+    rules_8_objects,
 )

@@ -10,7 +10,7 @@ import json
 import secrets
 import tarfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +25,10 @@ Json = Any
 
 class Violated(Exception):
     """The server broke the rule; the text says how."""
+
+
+class NotTried(Exception):
+    """The rule cannot be seen on this server."""
 
 
 def must(held: object, reason: str) -> None:
@@ -46,6 +50,17 @@ class Target:
     patience_s: float = 15.0
     direct: Target | None = None
     shared: dict[str, Any] = field(default_factory=dict)
+    variants: Callable[[str], Target] | None = None
+    """Starts the same server with another setting; a server of others has no variants."""
+
+    def variant(self, name: str) -> Target:
+        """The same server with another setting, started once."""
+        if self.variants is None:
+            raise NotTried(f"needs a server with {name}")
+        if f"variant {name}" not in self.shared:
+            self.shared[f"variant {name}"] = self.variants(name)
+        found: Target = self.shared[f"variant {name}"]
+        return found
 
     @property
     def base(self) -> Target:
