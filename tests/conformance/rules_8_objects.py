@@ -136,7 +136,7 @@ row("2", "GET /v1/commands/*", lambda s: s.get(f"/v1/commands/{_command(s)['id']
 row("2", "POST /v1/commands/*/cancel", lambda s: s.post(f"/v1/commands/{_command(s)['id']}/cancel", {}), 200,
     ("command",), name="cancel_command", needs="commands")  # fmt: skip
 row("2", "GET /v1/commands/*/logs", lambda s: s.get(f"/v1/commands/{_command(s)['id']}/logs"), 200, PAGE,
-    name="command_logs", needs="commands")  # fmt: skip
+    name="command_log_page", needs="commands")  # fmt: skip
 row("2", "PUT /v1/sandboxes/*/files", _write, 200, ("file",), name="write_file", needs="files")
 row("2", "GET /v1/sandboxes/*/files", lambda s: s.get(f"{_warm('/files')(s)}?path=/workspace"), 200, ("data",),
     name="list_files", needs="files")  # fmt: skip

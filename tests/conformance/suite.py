@@ -13,6 +13,8 @@ from tests.conformance import (
     rules_6_fields,
     rules_7_errors,
     rules_8_objects,
+    rules_8_warm,
+    rules_11_decisions,
 )
 
 SECTIONS = (
@@ -28,4 +30,6 @@ SECTIONS = (
     rules_6_fields,
     rules_7_errors,
     rules_8_objects,
+    rules_8_warm,
+    rules_11_decisions,
 )
