@@ -55,7 +55,7 @@ def anything(_: Answer) -> bool:
 
 
 def edited(route: str, change: Callable[[Json], Json], when: Callable[[Answer], bool] = is_ok) -> Mutation:
-    """Change the JSON of a route's answers; `change` gets a copy and answers the new value, or None to keep."""
+    """Change the JSON of a route's answers; `change` gets a copy and answers the new value."""
 
     def edit(request: Request, answer: Answer) -> Answer | None:
         if not matches(route, request) or not when(answer) or not answer.body:
@@ -65,7 +65,7 @@ def edited(route: str, change: Callable[[Json], Json], when: Callable[[Answer], 
         except ValueError:
             return None
         after = change(copy.deepcopy(before))
-        return None if after is None or after == before else replace(answer, body=json.dumps(after).encode())
+        return None if after == before else replace(answer, body=json.dumps(after).encode())
 
     return Mutation(answer=edit)
 
@@ -102,6 +102,16 @@ def setting(route: str, field: str, new: Json, when: Callable[[Answer], bool] = 
         return value
 
     return edited(route, change, when)
+
+
+def kept(route: str, keep: Callable[[Json], bool]) -> Mutation:
+    """Leave entries of a page out."""
+    return setting(route, "data", lambda entries: [entry for entry in entries if keep(entry)])
+
+
+def altered(route: str, change: Callable[[Json], Json]) -> Mutation:
+    """Change the entries of a page."""
+    return setting(route, "data", lambda entries: [change(entry) for entry in entries])
 
 
 def status(route: str, new: int, when: Callable[[Answer], bool] = is_ok) -> Mutation:

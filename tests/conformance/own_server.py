@@ -31,7 +31,11 @@ def own_server(folder: Path) -> Iterator[Target]:
             if not VARIANTS.get(name, {}).keys() <= Settings.model_fields.keys():
                 raise Violated(f"the server has no setting for {name}")
             running = stack.enter_context(
-                serving(folder / (name or "plain"), api=ApiLimits(heartbeat_s=HEARTBEAT_S), **VARIANTS.get(name, {}))
+                serving(
+                    folder / (name or "plain"),
+                    api=ApiLimits(heartbeat_s=HEARTBEAT_S),
+                    **VARIANTS.get(name, {}),
+                )
             )
             return Target(running.url, running.key, PATIENCE_S, variants=start)
 

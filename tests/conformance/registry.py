@@ -41,12 +41,14 @@ class Rule:
         """Why the rule rejects the mutant of a server; raises AssertionError when it does not."""
         with proxying(server.url, self.broken_by[mutant]) as (url, proxy):
             broken = Target(url, server.key, server.patience_s, server, server.shared)
+            why = ""
             try:
                 self.judge(broken)
             except Violated as violation:
-                assert proxy.applied, f"rejected without the mutation: {violation}"
-                return str(violation)
-        raise AssertionError("the mutant passed" if proxy.applied else "the mutation never applied")
+                why = str(violation)
+        assert proxy.applied, f"the mutation never applied; rejected for: {why or 'nothing'}"
+        assert why, "the mutant passed"
+        return why
 
     def passes_through(self, server: Target) -> None:
         """The control: raise `Violated` unless a proxy that changes nothing keeps the rule."""
@@ -63,14 +65,22 @@ def rule(
     """Register a check under its clause of CONTRACT; the first line of its docstring says what it holds."""
 
     def register(check: Check) -> Check:
-        add(check.__name__, clause, (check.__doc__ or "").split("\n")[0], check, broken_by or {}, needs, on)
+        what = (check.__doc__ or "").split("\n")[0]
+        add(check.__name__, clause, what, check=check, broken_by=broken_by or {}, needs=needs, on=on)
         return check
 
     return register
 
 
 def add(
-    name: str, clause: str, what: str, check: Check, broken_by: Mapping[str, Mutation], needs: str = "", on: str = ""
+    name: str,
+    clause: str,
+    what: str,
+    *,
+    check: Check,
+    broken_by: Mapping[str, Mutation],
+    needs: str = "",
+    on: str = "",
 ) -> None:
     """Register one rule by its parts."""
     assert name.startswith("rule_"), name

@@ -77,7 +77,14 @@ def raw(
     }
     if begins:
         broken["an empty body"] = mutants.empty(route, 200)
-    add(f"rule_{_slug(clause)}_{name}", clause, f"{route} answers 200 {content_type}", check, broken, needs)
+    add(
+        f"rule_{_slug(clause)}_{name}",
+        clause,
+        f"{route} answers 200 {content_type}",
+        check=check,
+        broken_by=broken,
+        needs=needs,
+    )
 
 
 def _slug(clause: str) -> str:

@@ -39,13 +39,28 @@ def rule_s11_bodies_are_strict(server: Target) -> None:
     ):
         error = refused(server.post(RUNS, body, content_type=JSON), 400, "invalid_request")
         must(str(error["details"]["field"]).startswith(field), f"{body!r} names {error['details']}")
-    for body in (b'{"command":"true","timeoutMs":NaN}', b'{"command":"\\ud800"}', b'{"command":"\xff"}', b"", b"[]",
-                 b'"text"', b"[" * 100_000, b'{"command":"true"}x', b'\xef\xbb\xbf{"command":"true"}'):  # fmt: skip
+    for body in (
+        b'{"command":"true","timeoutMs":NaN}',
+        b'{"command":"\\ud800"}',
+        b'{"command":"\xff"}',
+        b"",
+        b"[]",
+        b'"text"',
+        b"[" * 100_000,
+        b'{"command":"true"}x',
+        b'\xef\xbb\xbf{"command":"true"}',
+    ):
         refused(server.post(RUNS, body, content_type=JSON), 400, "invalid_request")
 
 
-@rule("11", broken_by={
-    "refused unread": mutants.early(f"PUT {RUNS}/*/archive", 401, {"error": {"code": "x", "message": "x"}})})  # fmt: skip
+@rule(
+    "11",
+    broken_by={
+        "refused unread": mutants.early(
+            f"PUT {RUNS}/*/archive", 401, {"error": {"code": "x", "message": "x"}}
+        )
+    },
+)
 def rule_s11_bodies_are_drained_before_refusals(server: Target) -> None:
     """401, 404, 409 and 413 are answered behind the body, with its length and in chunks."""
     data = bytes(LARGE_BYTES)
@@ -54,14 +69,22 @@ def rule_s11_bodies_are_drained_before_refusals(server: Target) -> None:
     refused(server.upload(foreign("wsr"), data), 404)
     refused(server.upload(finished, data), 409, "upload_conflict")
     refused(server.upload(waiting, data, x_crownest_archive_size=str(2**40)), 413)
-    headers = {**server.headers(content_type="application/gzip", authorization=""), "transfer-encoding": "chunked"}
+    headers = {
+        **server.headers(content_type="application/gzip", authorization=""),
+        "transfer-encoding": "chunked",
+    }
     with server.connect() as connection:
         connection.send(request_bytes("PUT", f"{RUNS}/{waiting}/archive", headers, chunked(data, 65536)))
         refused(connection.answer(), 401)
 
 
-@rule("11", broken_by={"404": mutants.status(f"POST {RUNS}", 404, mutants.is_error),
-                       "unlike in lists": mutants.status(f"GET {RUNS}", 404, mutants.is_error)})
+@rule(
+    "11",
+    broken_by={
+        "404": mutants.status(f"POST {RUNS}", 404, mutants.is_error),
+        "unlike in lists": mutants.status(f"GET {RUNS}", 404, mutants.is_error),
+    },
+)
 def rule_s11_unknown_projects_are_403(server: Target) -> None:
     """A foreign or unknown `projectId` in body or query is 403 `forbidden`."""
     refused(server.post(RUNS, {"command": "true", "projectId": foreign("prj")}), 403, "forbidden")
@@ -69,9 +92,18 @@ def rule_s11_unknown_projects_are_403(server: Target) -> None:
     refused(server.get(f"{RUNS}?projectId={foreign('prj')}"), 403, "forbidden")
 
 
-@rule("11", broken_by={
-    "a heartbeat event": mutants.framed(lambda frame: b'event: heartbeat\ndata: {"type":"heartbeat","seq":5}\n\n'
-        if frame.startswith(b":") else frame)})  # fmt: skip
+@rule(
+    "11",
+    broken_by={
+        "a heartbeat event": mutants.framed(
+            lambda frame: (
+                b'event: heartbeat\ndata: {"type":"heartbeat","seq":5}\n\n'
+                if frame.startswith(b":")
+                else frame
+            )
+        )
+    },
+)
 def rule_s11_keepalives_are_comments(server: Target) -> None:
     """Keepalives are SSE comments: there is never a heartbeat event."""
     run_id = server.base.started("sleep 60")
@@ -89,8 +121,7 @@ def rule_s11_keepalives_are_comments(server: Target) -> None:
     must(b"\n\n:" in data, "no comment came")
 
 
-@rule("11", broken_by={"more": mutants.setting(f"POST {RUNS}", "workspaceRun.command", "x"),
-                       **_keeps()})  # fmt: skip
+@rule("11", broken_by={"more": mutants.setting(f"POST {RUNS}", "workspaceRun.command", "x"), **_keeps()})
 def rule_s11_sizes(server: Target) -> None:
     """JSON bodies up to 1 MiB, 32 artifacts, commands of 32 KiB; over the maximum timeout 400."""
     body = {"command": "true", "padding": "x" * (900 * 1024)}
@@ -102,9 +133,13 @@ def rule_s11_sizes(server: Target) -> None:
     refused(server.post(RUNS, {"command": "true", "timeoutMs": 10**12}), 400, "invalid_request")
 
 
-@rule("11", broken_by={
-    "409 for bad content": mutants.status(f"PUT {RUNS}/*/archive", 409),
-    "it passes": mutants.setting(f"GET {RUNS}/*", "workspaceRun.failureReason", "command_exit")})  # fmt: skip
+@rule(
+    "11",
+    broken_by={
+        "409 for bad content": mutants.status(f"PUT {RUNS}/*/archive", 409),
+        "it passes": mutants.setting(f"GET {RUNS}/*", "workspaceRun.failureReason", "command_exit"),
+    },
+)
 def rule_s11_bad_content_ends_the_run(server: Target) -> None:
     """An archive that is no gzip passes the upload; the run ends `failed` with `archive_invalid`."""
     data, run_id = b"no gzip at all", server.base.create()["id"]
@@ -122,8 +157,14 @@ def rule_s11_only_browsers_get_204(server: Target) -> None:
     must([event["type"] for event in events] == ["terminal"], f"{events}")
 
 
-@rule("11", broken_by={"a head is no answer": mutants.Mutation(
-    request=lambda r: mutants._made(405, {"error": {}}, {}) if "%" in r.path else None)})
+@rule(
+    "11",
+    broken_by={
+        "a head is no answer": mutants.Mutation(
+            request=lambda r: mutants._made(405, {"error": {}}, {}) if "%" in r.path else None
+        )
+    },
+)
 def rule_s11_malformed_requests_are_refused_in_the_envelope(server: Target) -> None:
     """What is no HTTP, and escapes that are no UTF-8, are 4xx in the envelope and never a 500."""
     for raw in (b"GET /v1/projects HTTP/1.1\r\nhost: x\r\ncontent-length: x\r\n\r\n", b"\0\0\r\n\r\n"):
@@ -141,8 +182,10 @@ def rule_s11_a_refused_upload_leaves_the_connection(server: Target) -> None:
     """Behind a refused and drained upload the same connection answers the next request."""
     data = archive()
     path = f"{RUNS}/{samples.finished(server)['id']}/archive"
-    headers = {**server.headers(x_crownest_archive_sha256="0" * 64, x_crownest_archive_size="5"),
-               "content-length": str(len(data))}  # fmt: skip
+    headers = {
+        **server.headers(x_crownest_archive_sha256="0" * 64, x_crownest_archive_size="5"),
+        "content-length": str(len(data)),
+    }
     with server.connect() as connection:
         connection.send(request_bytes("PUT", path, headers, data))
         refused(connection.answer(), 409, "upload_conflict")

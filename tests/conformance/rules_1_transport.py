@@ -14,8 +14,15 @@ RUNS = "/v1/workspace-runs"
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 ID = re.compile(r"[a-z]+_[A-Za-z0-9]+")
 ID_SUFFIX = re.compile(r"[a-z2-7]{26}")
-PREFIXES = {"id": "wsr", "orgId": "org", "projectId": "prj", "sandboxId": "sbx", "commandId": "cmd",
-            "templateId": "tpl", "templateVersionId": "tplv"}  # fmt: skip
+PREFIXES = {
+    "id": "wsr",
+    "orgId": "org",
+    "projectId": "prj",
+    "sandboxId": "sbx",
+    "commandId": "cmd",
+    "templateId": "tpl",
+    "templateVersionId": "tplv",
+}
 
 
 @rule("1", broken_by={"strict bodies": mutants.instead(f"POST {RUNS}", 400, {"error": {}})})
@@ -115,10 +122,14 @@ def rule_1_every_answer_has_a_request_id(server: Target) -> None:
         must(answer.status < 400 or answer.json["error"]["requestId"] == named, "requestId differs")
 
 
-@rule("1", broken_by={
-    "no retryable": mutants.without("* **", "error.retryable", when=mutants.is_error),
-    "a string": mutants.setting("* **", "error.retryable", "false", mutants.is_error),
-    "everything can be retried": mutants.setting("* **", "error.retryable", True, mutants.is_error)})  # fmt: skip
+@rule(
+    "1",
+    broken_by={
+        "no retryable": mutants.without("* **", "error.retryable", when=mutants.is_error),
+        "a string": mutants.setting("* **", "error.retryable", "false", mutants.is_error),
+        "everything can be retried": mutants.setting("* **", "error.retryable", True, mutants.is_error),
+    },
+)
 def rule_1_errors_say_whether_to_retry(server: Target) -> None:
     """`error.retryable` is a boolean, false for what never gets better."""
     for answer in (
@@ -153,8 +164,14 @@ def rule_1_timestamps_are_utc_with_milliseconds(server: Target) -> None:
     """Every `…At` is ISO 8601 in UTC with milliseconds and `Z`."""
     run = samples.finished(server)
     path = f"{RUNS}/{run['id']}"
-    for asked in (path, f"{path}/events", f"{path}/evidence", f"/v1/artifacts/{run['artifactIds'][0]}",
-                  f"/v1/sandboxes/{run['sandboxId']}", "/v1/projects"):  # fmt: skip
+    for asked in (
+        path,
+        f"{path}/events",
+        f"{path}/evidence",
+        f"/v1/artifacts/{run['artifactIds'][0]}",
+        f"/v1/sandboxes/{run['sandboxId']}",
+        "/v1/projects",
+    ):
         for name, value in _values(expect(server.get(asked), 200)):
             timely = not name.endswith("At") or (isinstance(value, str) and TIME.fullmatch(value))
             must(timely, f"{name} is {value!r}")
@@ -181,9 +198,13 @@ def rule_1_ids_have_a_prefix_and_a_plain_suffix(server: Target) -> None:
         must(ours, f"the suffix of {named!r} is not of 26 characters")
 
 
-@rule("1", broken_by={
-    "upper case is refused": mutants.instead(f"POST {RUNS}/*/archive-transfer", 400, {"error": {}}),
-    "kept as it came": mutants.setting("PUT **/archive", "archive.sha256", str.upper)})  # fmt: skip
+@rule(
+    "1",
+    broken_by={
+        "upper case is refused": mutants.instead(f"POST {RUNS}/*/archive-transfer", 400, {"error": {}}),
+        "kept as it came": mutants.setting("PUT **/archive", "archive.sha256", str.upper),
+    },
+)
 def rule_1_digests_are_normalised(server: Target) -> None:
     """A sha256 is accepted in either case, and shown in lower case."""
     data, run_id = archive(), server.base.create()["id"]
@@ -227,9 +248,13 @@ def rule_1_pages_lead_to_every_row_once(server: Target) -> None:
     )
 
 
-@rule("1", broken_by={
-    "clamped silently": mutants.query(f"GET {RUNS}", lambda p: re.sub(r"limit=[^&]*", "limit=50", p)),
-    "cursors are not read": mutants.query(f"GET {RUNS}", lambda p: re.sub(r"cursor=[^&]*", "a=b", p))})  # fmt: skip
+@rule(
+    "1",
+    broken_by={
+        "clamped silently": mutants.query(f"GET {RUNS}", lambda p: re.sub(r"limit=[^&]*", "limit=50", p)),
+        "cursors are not read": mutants.query(f"GET {RUNS}", lambda p: re.sub(r"cursor=[^&]*", "a=b", p)),
+    },
+)
 def rule_1_limits_are_1_to_500(server: Target) -> None:
     """`limit` 1 and 500 pass; outside, or no number, is 400; so is a cursor that nobody gave out."""
     for good in ("1", "500"):

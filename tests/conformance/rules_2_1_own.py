@@ -71,30 +71,77 @@ def _secrets(server: Target) -> str:
 
 raw("2.1", f"GET {RUN}/proof/checkpoint", _get("/proof/checkpoint"), "text/plain", b"", name="checkpoint")
 raw("2.1", f"GET {RUN}/proof/bundle", _get("/proof/bundle"), "application/zip", b"PK", name="bundle")
-raw("2.1", f"GET {RUN}/proof/events", _get("/proof/events?afterSeq=0&limit=3"), "text/plain",
-    b"crownest/event/v1\n", name="proof_events")  # fmt: skip
-raw("2.1", f"GET {RUN}/proof/consistency", _consistency("run"), "text/plain",
-    b"crownest/consistency-proof@v1\nsizes 1 ", name="consistency")  # fmt: skip
-row("2.1", f"POST {RUN}/verify",
-    lambda s: s.post(f"/v1/workspace-runs/{samples.finished(s)['id']}/verify"), 200, ("verdict",),
-    name="verify")  # fmt: skip
+raw(
+    "2.1",
+    f"GET {RUN}/proof/events",
+    _get("/proof/events?afterSeq=0&limit=3"),
+    "text/plain",
+    b"crownest/event/v1\n",
+    name="proof_events",
+)
+raw(
+    "2.1",
+    f"GET {RUN}/proof/consistency",
+    _consistency("run"),
+    "text/plain",
+    b"crownest/consistency-proof@v1\nsizes 1 ",
+    name="consistency",
+)
+row(
+    "2.1",
+    f"POST {RUN}/verify",
+    lambda s: s.post(f"/v1/workspace-runs/{samples.finished(s)['id']}/verify"),
+    200,
+    ("verdict",),
+    name="verify",
+)
 row("2.1", f"GET {RUN}/attestations", _get("/attestations"), 200, PAGE, name="attestations")
 row("2.1", f"POST {RUN}/redactions", _redact, 201, ("redaction",), name="redactions")
 row("2.1", f"POST {RUN}/events", _append, 200, ("head",), name="append_events", needs="external_runs")
 row("2.1", f"POST {RUN}/finish", _finish, 200, ("workspaceRun",), name="finish", needs="external_runs")
 row("2.1", "GET /v1/orgs/*", _org(""), 200, ("organization",), name="organization")
 row("2.1", "GET /v1/orgs/*/events", _org("/events"), 200, PAGE, name="organization_events")
-raw("2.1", "GET /v1/orgs/*/proof/checkpoint", _org("/proof/checkpoint"), "text/plain", b"",
-    name="organization_checkpoint")  # fmt: skip
-raw("2.1", "GET /v1/orgs/*/proof/bundle", _org("/proof/bundle"), "application/zip", b"PK",
-    name="organization_bundle")  # fmt: skip
-raw("2.1", "GET /v1/orgs/*/proof/events", _org("/proof/events?limit=2"), "text/plain",
-    b"crownest/event/v1\n", name="organization_proof_events")  # fmt: skip
-raw("2.1", "GET /v1/orgs/*/proof/consistency", _consistency("org"), "text/plain",
-    b"crownest/consistency-proof@v1\nsizes 1 ", name="organization_consistency")  # fmt: skip
+raw(
+    "2.1",
+    "GET /v1/orgs/*/proof/checkpoint",
+    _org("/proof/checkpoint"),
+    "text/plain",
+    b"",
+    name="organization_checkpoint",
+)
+raw(
+    "2.1",
+    "GET /v1/orgs/*/proof/bundle",
+    _org("/proof/bundle"),
+    "application/zip",
+    b"PK",
+    name="organization_bundle",
+)
+raw(
+    "2.1",
+    "GET /v1/orgs/*/proof/events",
+    _org("/proof/events?limit=2"),
+    "text/plain",
+    b"crownest/event/v1\n",
+    name="organization_proof_events",
+)
+raw(
+    "2.1",
+    "GET /v1/orgs/*/proof/consistency",
+    _consistency("org"),
+    "text/plain",
+    b"crownest/consistency-proof@v1\nsizes 1 ",
+    name="organization_consistency",
+)
 row("2.1", "GET /v1/signing-keys", _rotation_is_not_tried, 200, PAGE, name="signing_keys")
-raw("2.1", "GET /v1/proof/policy", lambda s: s.get("/v1/proof/policy", authorization=""), "text/plain", b"",
-    name="policy_without_a_key")  # fmt: skip
+raw(
+    "2.1",
+    "GET /v1/proof/policy",
+    lambda s: s.get("/v1/proof/policy", authorization=""),
+    "text/plain",
+    b"",
+    name="policy_without_a_key",
+)
 row(
     "2.1",
     "POST /v1/api-keys",
@@ -104,12 +151,33 @@ row(
     name="create_api_key",
     needs="api_keys",
 )
-row("2.1", "PATCH /v1/projects/*", lambda s: s.call("PATCH", f"/v1/projects/{_project(s)}", {"name": fresh()}),
-    200, ("project",), name="update_project", needs="project_write")  # fmt: skip
-row("2.1", "PUT /v1/projects/*/secrets/*", lambda s: s.put(f"{_secrets(s)}/{SECRET_NAME}", {"value": fresh()}),
-    200, ("secret",), name="put_secret", needs="secrets")  # fmt: skip
-row("2.1", "GET /v1/projects/*/secrets", lambda s: s.get(_secrets(s)), 200, PAGE, name="list_secrets",
-    needs="secrets")  # fmt: skip
+row(
+    "2.1",
+    "PATCH /v1/projects/*",
+    lambda s: s.call("PATCH", f"/v1/projects/{_project(s)}", {"name": fresh()}),
+    200,
+    ("project",),
+    name="update_project",
+    needs="project_write",
+)
+row(
+    "2.1",
+    "PUT /v1/projects/*/secrets/*",
+    lambda s: s.put(f"{_secrets(s)}/{SECRET_NAME}", {"value": fresh()}),
+    200,
+    ("secret",),
+    name="put_secret",
+    needs="secrets",
+)
+row(
+    "2.1",
+    "GET /v1/projects/*/secrets",
+    lambda s: s.get(_secrets(s)),
+    200,
+    PAGE,
+    name="list_secrets",
+    needs="secrets",
+)
 
 
 @rule(

@@ -74,19 +74,48 @@ row("2", f"POST {RUN}/start", _start, 200, ("workspaceRun",), name="start")
 row("2", f"POST {RUN}/cancel", _cancel, 200, ("workspaceRun",), name="cancel")
 row("2", f"GET {RUN}/events", lambda s: _finished(s, "/events"), 200, PAGE, name="events")
 row("2", f"GET {RUN}/evidence", lambda s: _finished(s, "/evidence"), 200, ("evidence",), name="evidence")
-row("2", "GET /v1/sandboxes/*/artifacts",
-    lambda s: s.get(f"/v1/sandboxes/{samples.finished(s)['sandboxId']}/artifacts"), 200, PAGE,
-    name="list_artifacts")  # fmt: skip
-row("2", "GET /v1/artifacts/*", lambda s: s.get(f"/v1/artifacts/{_artifact(s)}"), 200, ("artifact",),
-    name="get_artifact")  # fmt: skip
-raw("2", "GET /v1/artifacts/*/download", lambda s: s.get(f"/v1/artifacts/{_artifact(s)}/download"),
-    "application/octet-stream", b"kept\n", name="download_artifact")  # fmt: skip
-row("2", "POST /v1/artifacts/*/download-url", lambda s: s.post(f"/v1/artifacts/{_artifact(s)}/download-url"),
-    200, ("authMode", "headers", "method", "url"), name="artifact_download_url")  # fmt: skip
+row(
+    "2",
+    "GET /v1/sandboxes/*/artifacts",
+    lambda s: s.get(f"/v1/sandboxes/{samples.finished(s)['sandboxId']}/artifacts"),
+    200,
+    PAGE,
+    name="list_artifacts",
+)
+row(
+    "2",
+    "GET /v1/artifacts/*",
+    lambda s: s.get(f"/v1/artifacts/{_artifact(s)}"),
+    200,
+    ("artifact",),
+    name="get_artifact",
+)
+raw(
+    "2",
+    "GET /v1/artifacts/*/download",
+    lambda s: s.get(f"/v1/artifacts/{_artifact(s)}/download"),
+    "application/octet-stream",
+    b"kept\n",
+    name="download_artifact",
+)
+row(
+    "2",
+    "POST /v1/artifacts/*/download-url",
+    lambda s: s.post(f"/v1/artifacts/{_artifact(s)}/download-url"),
+    200,
+    ("authMode", "headers", "method", "url"),
+    name="artifact_download_url",
+)
 row("2", "DELETE /v1/artifacts/*", _deleted, 200, ("artifact",), name="delete_artifact")
 row("2", "GET /v1/sandboxes", lambda s: s.get("/v1/sandboxes?limit=1"), 200, PAGE, name="list_sandboxes")
-row("2", "GET /v1/sandboxes/*", lambda s: s.get(f"/v1/sandboxes/{samples.finished(s)['sandboxId']}"), 200,
-    ("sandbox",), name="get_sandbox")  # fmt: skip
+row(
+    "2",
+    "GET /v1/sandboxes/*",
+    lambda s: s.get(f"/v1/sandboxes/{samples.finished(s)['sandboxId']}"),
+    200,
+    ("sandbox",),
+    name="get_sandbox",
+)
 row("2", "DELETE /v1/sandboxes/*", _killed, 200, ("sandbox",), name="delete_sandbox")
 row("2", "GET /v1/projects", lambda s: s.get("/v1/projects"), 200, PAGE, name="list_projects")
 

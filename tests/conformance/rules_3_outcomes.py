@@ -10,12 +10,42 @@ from tests.conformance.registry import add, rule
 from tests.conformance.target import Target, expect, must
 
 RUN = "/v1/workspace-runs/*"
-REQUIRED = ("workspaceRunId", "orgId", "projectId", "status", "command", "createdAt", "metadata", "envKeys",
-            "artifactIds", "artifactErrors", "cleanupStatus", "orchestrationSucceeded")  # fmt: skip
-OPTIONAL = ("archive", "commandId", "durationMs", "exitCode", "finishedAt", "sandboxId", "sourceMetadata",
-            "startedAt", "timeoutMs")  # fmt: skip
-OURS = ("keepSandbox", "artifacts", "artifactsRequested", "output", "actor", "template", "projection", "sandbox",
-        "proof")  # fmt: skip
+REQUIRED = (
+    "workspaceRunId",
+    "orgId",
+    "projectId",
+    "status",
+    "command",
+    "createdAt",
+    "metadata",
+    "envKeys",
+    "artifactIds",
+    "artifactErrors",
+    "cleanupStatus",
+    "orchestrationSucceeded",
+)
+OPTIONAL = (
+    "archive",
+    "commandId",
+    "durationMs",
+    "exitCode",
+    "finishedAt",
+    "sandboxId",
+    "sourceMetadata",
+    "startedAt",
+    "timeoutMs",
+)
+OURS = (
+    "keepSandbox",
+    "artifacts",
+    "artifactsRequested",
+    "output",
+    "actor",
+    "template",
+    "projection",
+    "sandbox",
+    "proof",
+)
 PROOF = {"origin", "size", "root", "checkpoint", "evidenceSha256", "sealSeq"}
 
 
@@ -23,19 +53,20 @@ def ending(
     name: str,
     make: Callable[[Target], Any],
     status: str,
-    reason: str | None,
-    failure_class: str | None,
-    exit_code: int | None,
-    cleanup: str,
+    *,
+    reason: str | None = None,
+    blame: str | None = None,
+    exit_code: int | None = None,
+    cleanup: str = "succeeded",
 ) -> None:
     """A row of §3.4 as a rule: each of its columns has a mutant."""
     wanted = {
         "status": status,
         "failureReason": reason,
-        "failureClass": failure_class,
+        "failureClass": blame,
         "exitCode": exit_code,
         "cleanupStatus": cleanup,
-        "orchestrationSucceeded": failure_class != "platform",
+        "orchestrationSucceeded": blame != "platform",
     }
 
     def check(server: Target) -> None:
@@ -52,18 +83,20 @@ def ending(
         )
         for column in wanted
     }
-    told = f"{name.replace('_', ' ')}: {status}, {reason}, {failure_class}, exit code {exit_code}, {cleanup}"
-    add(f"rule_3_4_{name}", "3.4", told, check, broken)
+    told = f"{name.replace('_', ' ')}: {status}, {reason}, {blame}, exit code {exit_code}, {cleanup}"
+    add(f"rule_3_4_{name}", "3.4", told, check=check, broken_by=broken)
 
 
-ending("success", samples.finished, "succeeded", None, None, 0, "succeeded")
-ending("command_exit", samples.failed, "failed", "command_exit", "user_command", 3, "succeeded")
-ending("death_by_signal", samples.killed, "failed", "command_exit", "user_command", 128 + 9, "succeeded")
-ending("timeout", samples.timed_out, "failed", "timeout", "user_command", None, "succeeded")
-ending("canceled", samples.canceled, "canceled", None, "canceled", None, "succeeded")
-ending("never_started", samples.never_started, "canceled", None, "canceled", None, "not_requested")
-ending("archive_invalid", samples.bad_archive, "failed", "archive_invalid", "user_input", None, "succeeded")
-ending("unsafe_archive", samples.unsafe_archive, "failed", "archive_invalid", "user_input", None, "succeeded")
+ending("success", samples.finished, "succeeded", exit_code=0)
+ending("command_exit", samples.failed, "failed", reason="command_exit", blame="user_command", exit_code=3)
+ending(
+    "death_by_signal", samples.killed, "failed", reason="command_exit", blame="user_command", exit_code=137
+)
+ending("timeout", samples.timed_out, "failed", reason="timeout", blame="user_command")
+ending("canceled", samples.canceled, "canceled", blame="canceled")
+ending("never_started", samples.never_started, "canceled", blame="canceled", cleanup="not_requested")
+ending("archive_invalid", samples.bad_archive, "failed", reason="archive_invalid", blame="user_input")
+ending("unsafe_archive", samples.unsafe_archive, "failed", reason="archive_invalid", blame="user_input")
 ending(
     "archive_too_large",
     samples.swollen_archive,
@@ -73,22 +106,35 @@ ending(
     None,
     "succeeded",
 )
-ending("sandbox_conflict", samples.no_such_sandbox, "failed", "sandbox_conflict", "user_input", None,
-       "not_requested")  # fmt: skip
-ending("kept", samples.kept, "succeeded", None, None, 0, "not_requested")
+ending(
+    "sandbox_conflict",
+    samples.no_such_sandbox,
+    "failed",
+    reason="sandbox_conflict",
+    blame="user_input",
+    cleanup="not_requested",
+)
+ending("kept", samples.kept, "succeeded", exit_code=0, cleanup="not_requested")
 
 
 def _kinds(server: Target, run_id: str) -> list[str]:
-    return [event.get("status", event["type"]) if event["type"] == "status" else event["type"]
-            for event in server.events(run_id)]  # fmt: skip
+    return [
+        event.get("status", event["type"]) if event["type"] == "status" else event["type"]
+        for event in server.events(run_id)
+    ]
 
 
-@rule("3.4", broken_by={
-    "no cleanup": mutants.setting("GET **/events", "data", lambda d: [e for e in d if e["type"] != "cleanup"]),
-    "two cleanups": mutants.setting("GET **/events", "data", lambda d: [x for e in d for x in [e] * (1 + (e["type"] == "cleanup"))]),
-    "nothing was asked": mutants.setting("GET **/events", "data", lambda d: [e for e in d if e["type"] != "cancel_requested"]),
-    "artifacts after a cancel": mutants.setting("GET **/events", "data", lambda d: [
-        *d[:-3], {"type": "artifact_collected", "seq": 0}, *d[-3:]])})  # fmt: skip
+@rule(
+    "3.4",
+    broken_by={
+        "no cleanup": mutants.kept("GET **/events", lambda e: e["type"] != "cleanup"),
+        "two cleanups": mutants.setting("GET **/events", "data", lambda d: [*d[:-2], d[-3], *d[-2:]]),
+        "nothing was asked": mutants.kept("GET **/events", lambda e: e["type"] != "cancel_requested"),
+        "artifacts after a cancel": mutants.setting(
+            "GET **/events", "data", lambda d: [*d[:-3], {"type": "artifact_collected", "seq": 0}, *d[-3:]]
+        ),
+    },
+)
 def rule_3_4_order_of_a_cancel(server: Target) -> None:
     """Cancel: `cancel_requested`, `collecting` if it ran, no artifacts, one cleanup, outcome, terminal."""
     kinds = _kinds(server, samples.canceled(server)["id"])
@@ -114,9 +160,13 @@ def rule_3_4_order_of_a_timeout(server: Target) -> None:
     must([event["type"] for event in events[-3:]] == ["cleanup", "outcome", "terminal"], "another order")
 
 
-@rule("3.4", broken_by={
-    "a leftover": mutants.setting("GET /v1/sandboxes/*", "sandbox.status", "ready"),
-    "the kept one is gone": mutants.setting("GET /v1/sandboxes/*", "sandbox.status", "destroyed")})  # fmt: skip
+@rule(
+    "3.4",
+    broken_by={
+        "a leftover": mutants.setting("GET /v1/sandboxes/*", "sandbox.status", "ready"),
+        "the kept one is gone": mutants.setting("GET /v1/sandboxes/*", "sandbox.status", "destroyed"),
+    },
+)
 def rule_3_4_cleanup_is_what_the_sandbox_shows(server: Target) -> None:
     """After `succeeded` the sandbox is destroyed; after `not_requested` of a kept run it is `ready`."""
     for run, status in ((samples.finished(server), "destroyed"), (samples.kept(server), "ready")):

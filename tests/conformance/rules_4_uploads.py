@@ -24,8 +24,17 @@ TRANSFER = f"POST {RUNS}/*/archive-transfer"
 STAGED = f"PUT {RUNS}/*/archive-transfer/*"
 FINALIZE = f"POST {RUNS}/*/archive/finalize"
 CAP_BYTES = 8 * 1024 * 1024
-FIELDS = ("id", "workspaceRunId", "checksumAlgorithm", "method", "uploadUrl", "headers", "expiresAt",
-          "maxSizeBytes", "status")  # fmt: skip
+FIELDS = (
+    "id",
+    "workspaceRunId",
+    "checksumAlgorithm",
+    "method",
+    "uploadUrl",
+    "headers",
+    "expiresAt",
+    "maxSizeBytes",
+    "status",
+)
 
 
 def _transfer(server: Target, data: bytes) -> Json:
@@ -51,10 +60,14 @@ def rule_4_1_the_headers_are_required(server: Target) -> None:
             refused(server.upload(run_id, data, **{name: bad}), 400, "invalid_request")
 
 
-@rule("4.1", broken_by={
-    "another digest": mutants.setting(DIRECT, "archive.sha256", "0" * 64),
-    "another size": mutants.setting(DIRECT, "archive.sizeBytes", 1),
-    "the state before": mutants.setting(DIRECT, "workspaceRun.status", "awaiting_archive")})  # fmt: skip
+@rule(
+    "4.1",
+    broken_by={
+        "another digest": mutants.setting(DIRECT, "archive.sha256", "0" * 64),
+        "another size": mutants.setting(DIRECT, "archive.sizeBytes", 1),
+        "the state before": mutants.setting(DIRECT, "workspaceRun.status", "awaiting_archive"),
+    },
+)
 def rule_4_1_the_direct_put(server: Target) -> None:
     """The PUT answers digest and size of what came, and the run as `archive_uploaded`."""
     data = archive({"b.txt": b"b" * 1000})
@@ -65,12 +78,16 @@ def rule_4_1_the_direct_put(server: Target) -> None:
     must(run["status"] == "archive_uploaded" and run["archive"] == answer["archive"], f"{run['status']}")
 
 
-@rule("4.1", broken_by={
-    "nothing is compared": mutants.instead(DIRECT, 200, {"archive": {}, "workspaceRun": {}}),
-    "one code for both": mutants.setting(DIRECT, "error.code", "invalid_request", mutants.is_error),
-    "422": mutants.status(DIRECT, 422, mutants.is_error)})  # fmt: skip
+@rule(
+    "4.1",
+    broken_by={
+        "nothing is compared": mutants.instead(DIRECT, 200, {"archive": {}, "workspaceRun": {}}),
+        "one code for both": mutants.setting(DIRECT, "error.code", "invalid_request", mutants.is_error),
+        "422": mutants.status(DIRECT, 422, mutants.is_error),
+    },
+)
 def rule_4_1_other_bytes_than_announced(server: Target) -> None:
-    """Another digest is 400 `upload_checksum_mismatch`, another size `upload_size_mismatch`; the run waits on."""
+    """Another digest is 400 `upload_checksum_mismatch`, another size `upload_size_mismatch`."""
     run_id, data = server.base.create()["id"], archive()
     wrong = server.upload(run_id, data, x_crownest_archive_sha256="0" * 64)
     refused(wrong, 400, "upload_checksum_mismatch")
@@ -80,10 +97,21 @@ def rule_4_1_other_bytes_than_announced(server: Target) -> None:
     expect(server.base.upload(run_id, data), 200)
 
 
-@rule("4.1", broken_by={
-    "a smaller cap": mutants.asking(DIRECT, lambda r: mutants.replace(r, headers=tuple(
-        (n, str(int(v) + 1) if n == "x-crownest-archive-size" else v) for n, v in r.headers))),
-    "another code": mutants.setting(DIRECT, "error.code", "invalid_request", mutants.is_error)})  # fmt: skip
+@rule(
+    "4.1",
+    broken_by={
+        "a smaller cap": mutants.asking(
+            DIRECT,
+            lambda r: mutants.replace(
+                r,
+                headers=tuple(
+                    (n, str(int(v) + 1) if n == "x-crownest-archive-size" else v) for n, v in r.headers
+                ),
+            ),
+        ),
+        "another code": mutants.setting(DIRECT, "error.code", "invalid_request", mutants.is_error),
+    },
+)
 def rule_4_1_the_cap_is_8_mib(server: Target) -> None:
     """8,388,608 bytes pass, one more is 413 `file_too_large`, announced or not."""
     largest = bytes(CAP_BYTES)
@@ -111,9 +139,15 @@ def rule_4_2_the_transfer(server: Target) -> None:
     must(transfer["id"].startswith("upl_") and transfer["maxSizeBytes"] >= CAP_BYTES, f"{transfer}")
 
 
-@rule("4.2", broken_by={"only with Content-Length": mutants.Mutation(
-    request=lambda r: mutants._made(411, {"error": {}}, {}) if r.header("transfer-encoding") else None),
-    "another digest": mutants.setting(FINALIZE, "archive.sha256", "0" * 64)})  # fmt: skip
+@rule(
+    "4.2",
+    broken_by={
+        "only with Content-Length": mutants.Mutation(
+            request=lambda r: mutants._made(411, {"error": {}}, {}) if r.header("transfer-encoding") else None
+        ),
+        "another digest": mutants.setting(FINALIZE, "archive.sha256", "0" * 64),
+    },
+)
 def rule_4_2_chunked_or_not(server: Target) -> None:
     """The staged PUT takes a body with Content-Length and one in chunks."""
     data = archive({"b.bin": hashlib.sha256(b"seed").digest() * 4000})
@@ -147,8 +181,12 @@ def rule_4_2_finalize_verifies(server: Target) -> None:
     refused(_finalize(server, {**transfer, "id": foreign("upl")}, body), 404, "upload_not_found")
     refused(_finalize(server, transfer, {**body, "sha256": "0" * 64}), 400, "upload_checksum_mismatch")
     refused(_finalize(server, transfer, {**body, "sizeBytes": 1}), 400, "upload_size_mismatch")
-    answer = expect(server.base.post(
-        f"{RUNS}/{transfer['workspaceRunId']}/archive/finalize", {"uploadId": transfer["id"], **body}), 200)  # fmt: skip
+    answer = expect(
+        server.base.post(
+            f"{RUNS}/{transfer['workspaceRunId']}/archive/finalize", {"uploadId": transfer["id"], **body}
+        ),
+        200,
+    )
     must(answer["workspaceRun"]["status"] == "archive_uploaded", "the run does not move on")
 
 
@@ -178,9 +216,13 @@ def rule_4_2_the_staged_put_needs_the_bearer(server: Target) -> None:
     refused(server.put(samples.open_transfer(server)["uploadUrl"], archive(), authorization=""), 401)
 
 
-@rule("4.2", broken_by={
-    "finalize is not needed": mutants.instead(f"POST {RUNS}/*/start", 200, {"workspaceRun": {}}),
-    "another archive than sent": mutants.setting("GET **/events", "data.data", lambda d: d and "x")})  # fmt: skip
+@rule(
+    "4.2",
+    broken_by={
+        "finalize is not needed": mutants.instead(f"POST {RUNS}/*/start", 200, {"workspaceRun": {}}),
+        "another archive than sent": mutants.setting("GET **/events", "data.data", lambda d: d and "x"),
+    },
+)
 def rule_4_2_the_order_of_run_archive(server: Target) -> None:
     """The calls of `run-archive` in their order end in the output of the files that were sent."""
     data = archive({"hello.txt": b"hello\n"})
@@ -201,6 +243,11 @@ def rule_4_bad_announcements(server: Target) -> None:
     """A transfer needs a sha256 and a size that are some."""
     path = f"{RUNS}/{samples.waiting(server)['id']}/archive-transfer"
     good = announced(archive())
-    for bad in ({}, {**good, "sha256": "x"}, {**good, "sizeBytes": -1}, {**good, "sizeBytes": "5"},
-                {**good, "sizeBytes": 1.5}):  # fmt: skip
+    for bad in (
+        {},
+        {**good, "sha256": "x"},
+        {**good, "sizeBytes": -1},
+        {**good, "sizeBytes": "5"},
+        {**good, "sizeBytes": 1.5},
+    ):
         must(refused(server.post(path, bad), 400, "invalid_request").get("details"), "no field is named")

@@ -13,10 +13,16 @@ KEYLESS = mutants.without_header("* **", "idempotency-key")
 RACERS = 6
 
 
-@rule("5", broken_by={
-    "keys are not read": KEYLESS,
-    "another status": mutants.Mutation(answer=lambda r, a: mutants.replace(a, status=200) if a.status == 201 else None),
-    "a different body": mutants.setting(f"POST {RUNS}", "workspaceRun.createdAt", lambda _: fresh())})  # fmt: skip
+@rule(
+    "5",
+    broken_by={
+        "keys are not read": KEYLESS,
+        "another status": mutants.Mutation(
+            answer=lambda r, a: mutants.replace(a, status=200) if a.status == 201 else None
+        ),
+        "a different body": mutants.setting(f"POST {RUNS}", "workspaceRun.createdAt", lambda _: fresh()),
+    },
+)
 def rule_5_a_replay_is_the_stored_answer(server: Target) -> None:
     """The same key and request answer the same status and the same bytes, and nothing is made anew."""
     key, word = fresh(), fresh()
@@ -91,17 +97,25 @@ def rule_5_a_record_is_of_one_credential(server: Target) -> None:
     must(first["workspaceRun"]["id"] != second["workspaceRun"]["id"], "another key's answer")
 
 
-@rule("5", broken_by={
-    "replays change": mutants.setting("* **/archive*", "archive.sizeBytes", lambda _: fresh()),
-    "transfers are made anew": mutants.without_header(f"POST {RUNS}/*/archive-transfer", "idempotency-key")})  # fmt: skip
+@rule(
+    "5",
+    broken_by={
+        "replays change": mutants.setting("* **/archive*", "archive.sizeBytes", lambda _: fresh()),
+        "transfers are made anew": mutants.without_header(
+            f"POST {RUNS}/*/archive-transfer", "idempotency-key"
+        ),
+    },
+)
 def rule_5_uploads_replay(server: Target) -> None:
     """PUT archive, archive-transfer and finalize replay; another archive under the key is refused."""
     data, other, key = archive(), archive({"b": b"b"}), fresh()
     run_id = server.base.create()["id"]
     path = f"{RUNS}/{run_id}"
     first = expect(server.post(f"{path}/archive-transfer", announced(data), idempotency_key=key), 201)
-    must(expect(server.post(f"{path}/archive-transfer", announced(data), idempotency_key=key), 201) == first,
-         "another transfer")  # fmt: skip
+    must(
+        expect(server.post(f"{path}/archive-transfer", announced(data), idempotency_key=key), 201) == first,
+        "another transfer",
+    )
     refused(server.post(f"{path}/archive-transfer", announced(other), idempotency_key=key), 409)
     first = expect(server.upload(run_id, data, idempotency_key=key), 200)
     must(expect(server.upload(run_id, data, idempotency_key=key), 200) == first, "another upload")

@@ -25,7 +25,7 @@ def code(status: int, name: str, provoke: Provoke, *, needs: str = "", row: str 
         "another code": mutants.setting("* **", "error.code", "error", mutants.is_error),
         "no message": mutants.setting("* **", "error.message", "", mutants.is_error),
     }
-    add(f"rule_7_1_{row or name}", "7.1", f"`{name}` is {status}", check, broken, needs)
+    add(f"rule_7_1_{row or name}", "7.1", f"`{name}` is {status}", check=check, broken_by=broken, needs=needs)
 
 
 def _create(**fields: object) -> Provoke:
@@ -94,11 +94,26 @@ code(409, "upload_conflict", _conflict)
 code(409, "upload_incomplete", _incomplete)
 code(413, "file_too_large", lambda server: server.upload(samples.waiting(server)["id"], bytes(8 * 2**20 + 1)))
 code(413, "file_too_large", _create(padding="x" * 2**20), row="large_body")
-code(400, "sandbox_ttl_exceeded", lambda server: server.post("/v1/sandboxes", {"ttlMs": 10**12}), needs="sandboxes")
+code(
+    400,
+    "sandbox_ttl_exceeded",
+    lambda server: server.post("/v1/sandboxes", {"ttlMs": 10**12}),
+    needs="sandboxes",
+)
 code(410, "sandbox_destroyed", _destroyed, needs="commands")
-code(404, "file_not_found", lambda s: s.get(f"{_sandbox_path('files/read')(s)}?path=nowhere.txt"), needs="files")
-code(413, "file_too_large", lambda s: s.put(_sandbox_path("files")(s), {
-    "path": "large.txt", "content": "x" * (256 * 1024 + 1)}), needs="files", row="large_file")  # fmt: skip
+code(
+    404,
+    "file_not_found",
+    lambda s: s.get(f"{_sandbox_path('files/read')(s)}?path=nowhere.txt"),
+    needs="files",
+)
+code(
+    413,
+    "file_too_large",
+    lambda s: s.put(_sandbox_path("files")(s), {"path": "large.txt", "content": "x" * (256 * 1024 + 1)}),
+    needs="files",
+    row="large_file",
+)
 
 
 @rule("7.1", broken_by={"another status": mutants.status("* **", 404, mutants.is_error)})
@@ -111,8 +126,12 @@ def rule_7_1_wrong_methods_are_405(server: Target) -> None:
     refused(server.call("DELETE", RUNS), 405)
 
 
-@rule("7.1", broken_by={"never": mutants.setting("* **", "error.retryable", False, mutants.is_error)},
-      on="limited", needs="rate_limits")  # fmt: skip
+@rule(
+    "7.1",
+    broken_by={"never": mutants.setting("* **", "error.retryable", False, mutants.is_error)},
+    on="limited",
+    needs="rate_limits",
+)
 def rule_7_1_retryable_and_status_agree(server: Target) -> None:
     """429 is retryable."""
     answers = [server.get("/v1/projects") for _ in range(12)]
@@ -120,22 +139,34 @@ def rule_7_1_retryable_and_status_agree(server: Target) -> None:
     must(last.status == 429 and last.json["error"]["retryable"] is True, f"{last.status}")
 
 
-@rule("7.2", broken_by={"no plan": mutants.without("GET /v1/orgs/*", "organization.plan"),
-                        "an old plan": mutants.setting("GET /v1/orgs/*", "organization.plan", "developer")})  # fmt: skip
+@rule(
+    "7.2",
+    broken_by={
+        "no plan": mutants.without("GET /v1/orgs/*", "organization.plan"),
+        "an old plan": mutants.setting("GET /v1/orgs/*", "organization.plan", "developer"),
+    },
+)
 def rule_7_2_plans(server: Target) -> None:
     """An organisation has one of the four plans; the first one's is `enterprise` (§11)."""
     organisation = expect(server.get(f"/v1/orgs/{samples.waiting(server)['orgId']}"), 200)["organization"]
     must(organisation["plan"] in {"free", "builder", "scale", "enterprise"}, f"plan {organisation['plan']}")
 
 
-@rule("7.2", needs="sandboxes", broken_by={"any ttl": mutants.instead("POST /v1/sandboxes", 201, {"sandbox": {}})})
+@rule(
+    "7.2",
+    needs="sandboxes",
+    broken_by={"any ttl": mutants.instead("POST /v1/sandboxes", 201, {"sandbox": {}})},
+)
 def rule_7_2_creation_ttl(server: Target) -> None:
     """A sandbox is created for at most one hour."""
     refused(server.post("/v1/sandboxes", {"ttlMs": 3_600_001}), 400, "sandbox_ttl_exceeded")
 
 
-@rule("7.2", needs="previews", broken_by={"any number": mutants.instead(
-    "POST /v1/sandboxes/*/previews", 201, {"preview": {}})})  # fmt: skip
+@rule(
+    "7.2",
+    needs="previews",
+    broken_by={"any number": mutants.instead("POST /v1/sandboxes/*/previews", 201, {"preview": {}})},
+)
 def rule_7_2_previews_per_sandbox(server: Target) -> None:
     """A sandbox has at most three previews at once."""
     named = expect(server.base.post("/v1/sandboxes", {}), 201)["sandbox"]["id"]

@@ -71,7 +71,10 @@ def rule_8_commands_run_to_their_end(server: Target) -> None:
     command = _run(server, "echo out; echo err >&2; exit 4")
     must(command["status"] == "exited" and command["exitCode"] == 4, f"{command}")
     must((command["stdout"], command["stderr"]) == ("out\n", "err\n"), f"{command}")
-    must(command.keys() >= {"id", "sandboxId", "command", "startedAt", "finishedAt", "durationMs"}, f"{command}")
+    must(
+        command.keys() >= {"id", "sandboxId", "command", "startedAt", "finishedAt", "durationMs"},
+        f"{command}",
+    )
 
 
 @rule("8", needs="commands", broken_by={"cwd is lost": mutants.setting(RUN_COMMAND, "command.stdout", "/\n")})
@@ -95,8 +98,11 @@ def _start(server: Target, command: str) -> str:
     return command_id
 
 
-@rule("8", needs="commands", broken_by={
-    "cancel is not done": mutants.instead("POST /v1/commands/*/cancel", 200, {"command": {}})})  # fmt: skip
+@rule(
+    "8",
+    needs="commands",
+    broken_by={"cancel is not done": mutants.instead("POST /v1/commands/*/cancel", 200, {"command": {}})},
+)
 def rule_8_commands_are_canceled(server: Target) -> None:
     """`cancel` with either mode ends the command."""
     for mode in ("graceful", "force"):
@@ -136,9 +142,16 @@ def rule_2_command_streams(server: Target) -> None:
     must(terminal["type"] == "terminal" and terminal["command"]["status"] == "exited", f"{terminal}")
 
 
-@rule("2", needs="commands", broken_by={
-    "inclusive": mutants.query("GET /v1/commands/*/logs", lambda path: path.replace("afterSeq=1", "afterSeq=0")),
-    "no commandId": mutants.without("GET /v1/commands/*/logs", "data.commandId")})  # fmt: skip
+@rule(
+    "2",
+    needs="commands",
+    broken_by={
+        "inclusive": mutants.query(
+            "GET /v1/commands/*/logs", lambda path: path.replace("afterSeq=1", "afterSeq=0")
+        ),
+        "no commandId": mutants.without("GET /v1/commands/*/logs", "data.commandId"),
+    },
+)
 def rule_2_command_logs(server: Target) -> None:
     """/logs pages `{commandId,seq,stream,data,createdAt}`; afterSeq is exclusive; nextSeq is the last."""
     command = _run(server.base, "echo one; sleep 0.15; echo two >&2")
@@ -146,12 +159,19 @@ def rule_2_command_logs(server: Target) -> None:
     page = expect(server.get(path), 200)
     for chunk in page["data"]:
         must(chunk.keys() >= {"commandId", "seq", "stream", "data", "createdAt"}, f"{chunk}")
-    must([(c["stream"], c["data"]) for c in page["data"]] == [("stdout", "one\n"), ("stderr", "two\n")], f"{page}")
+    must(
+        [(c["stream"], c["data"]) for c in page["data"]] == [("stdout", "one\n"), ("stderr", "two\n")],
+        f"{page}",
+    )
     must(page["hasMore"] is False and page.get("nextSeq", 2) == 2, f"{page}")
     must([c["seq"] for c in expect(server.get(f"{path}?afterSeq=1"), 200)["data"]] == [2], "afterSeq")
 
 
-@rule("2", needs="commands", broken_by={"a second command": mutants.without_header("POST **", "idempotency-key")})
+@rule(
+    "2",
+    needs="commands",
+    broken_by={"a second command": mutants.without_header("POST **", "idempotency-key")},
+)
 def rule_2_commands_are_idempotent(server: Target) -> None:
     """A command under the same Idempotency-Key runs once."""
     key, name = fresh(), fresh()
@@ -162,8 +182,13 @@ def rule_2_commands_are_idempotent(server: Target) -> None:
     must(_run(server.base, f"cat {name}")["stdout"] == "x\n", "it ran twice")
 
 
-@rule("3.1", needs="commands", broken_by={"a fresh one": mutants.setting(
-    "GET /v1/workspace-runs/*", "workspaceRun.sandboxId", "sbx_other")})  # fmt: skip
+@rule(
+    "3.1",
+    needs="commands",
+    broken_by={
+        "a fresh one": mutants.setting("GET /v1/workspace-runs/*", "workspaceRun.sandboxId", "sbx_other")
+    },
+)
 def rule_3_1_runs_reuse_a_warm_sandbox(server: Target) -> None:
     """A run with `sandboxId` and `keepSandbox` runs in that sandbox, which stays."""
     warm = expect(server.base.post("/v1/sandboxes", {}), 201)["sandbox"]["id"]
@@ -175,15 +200,23 @@ def rule_3_1_runs_reuse_a_warm_sandbox(server: Target) -> None:
     server.base.delete(f"/v1/sandboxes/{warm}")
 
 
-@rule("2", needs="files", broken_by={
-    "another content": mutants.setting("GET /v1/sandboxes/*/files/read", "content", "x"),
-    "another size": mutants.setting("* /v1/sandboxes/*/files**", "file.sizeBytes", 1),
-    "an entry is lost": mutants.setting("GET /v1/sandboxes/*/files", "data", [])})  # fmt: skip
+@rule(
+    "2",
+    needs="files",
+    broken_by={
+        "another content": mutants.setting("GET /v1/sandboxes/*/files/read", "content", "x"),
+        "another size": mutants.setting("* /v1/sandboxes/*/files**", "file.sizeBytes", 1),
+        "an entry is lost": mutants.setting("GET /v1/sandboxes/*/files", "data", []),
+    },
+)
 def rule_2_files_round_trip(server: Target) -> None:
     """What is written is read, as text and as base64, listed, and shown by stat."""
     folder, raw = fresh(), bytes(range(256))
     files = _path(server, "/files")
-    for name, content, encoding in (("t.txt", "Grüße\n", "utf8"), ("b.bin", base64.b64encode(raw).decode(), "base64")):
+    for name, content, encoding in (
+        ("t.txt", "Grüße\n", "utf8"),
+        ("b.bin", base64.b64encode(raw).decode(), "base64"),
+    ):
         body = {"path": f"{folder}/{name}", "content": content, "encoding": encoding, "createParents": True}
         expect(server.put(files, body), 200)
         query = f"path={folder}/{name}&encoding={encoding}"
@@ -196,8 +229,15 @@ def rule_2_files_round_trip(server: Target) -> None:
     must(_run(server.base, f"cat {folder}/t.txt")["stdout"] == "Grüße\n", "the command sees another file")
 
 
-@rule("2", needs="files", broken_by={"everything is accepted": mutants.Mutation(
-    request=lambda r: mutants._made(200, {"file": {}}, {}) if "/files" in r.path else None)})
+@rule(
+    "2",
+    needs="files",
+    broken_by={
+        "everything is accepted": mutants.Mutation(
+            request=lambda r: mutants._made(200, {"file": {}}, {}) if "/files" in r.path else None
+        )
+    },
+)
 def rule_2_files_stay_in_the_workspace(server: Target) -> None:
     """Paths outside of the workspace, and what is not there, are refused."""
     files = _path(server, "/files")
@@ -209,7 +249,9 @@ def rule_2_files_stay_in_the_workspace(server: Target) -> None:
     refused(server.delete(f"{files}?path={fresh()}"), 404, "file_not_found")
 
 
-@rule("2", needs="files", broken_by={"overwritten": mutants.status("POST **/files/move", 200, mutants.is_error)})
+@rule(
+    "2", needs="files", broken_by={"overwritten": mutants.status("POST **/files/move", 200, mutants.is_error)}
+)
 def rule_2_files_are_not_overwritten_unasked(server: Target) -> None:
     """`move` onto a file without `overwrite` is a conflict; with it the file moves."""
     one, two, files = fresh(), fresh(), _path(server, "/files")
@@ -220,9 +262,14 @@ def rule_2_files_are_not_overwritten_unasked(server: Target) -> None:
     must(expect(server.base.get(f"{files}/read?path={two}"), 200)["content"] == one, "it did not move")
 
 
-@rule("2", needs="previews", broken_by={
-    "the token again": mutants.edited("GET /v1/previews/*", lambda a: {**a, "previewToken": "x"}),
-    "not revoked": mutants.without("DELETE /v1/previews/*", "preview.revokedAt")})  # fmt: skip
+@rule(
+    "2",
+    needs="previews",
+    broken_by={
+        "the token again": mutants.edited("GET /v1/previews/*", lambda a: {**a, "previewToken": "x"}),
+        "not revoked": mutants.without("DELETE /v1/previews/*", "preview.revokedAt"),
+    },
+)
 def rule_2_preview_tokens_are_shown_once(server: Target) -> None:
     """A token preview shows its token at creation and never again; DELETE answers `revokedAt`."""
     answer = server.base.post(_path(server, "/previews"), {"port": 3000, "authMode": "token"})
@@ -230,12 +277,18 @@ def rule_2_preview_tokens_are_shown_once(server: Target) -> None:
     must(made["previewToken"], "no token")
     path = f"/v1/previews/{made['preview']['id']}"
     shown = expect(server.get(path), 200)
-    must("previewToken" not in shown and made["previewToken"] not in json.dumps(shown), "the token is shown again")
+    must(
+        "previewToken" not in shown and made["previewToken"] not in json.dumps(shown),
+        "the token is shown again",
+    )
     must(expect(server.delete(path), 200)["preview"]["revokedAt"], "no revokedAt")
 
 
-@rule("2", needs="previews", broken_by={"any port": mutants.instead(
-    "POST /v1/sandboxes/*/previews", 201, {"preview": {}})})  # fmt: skip
+@rule(
+    "2",
+    needs="previews",
+    broken_by={"any port": mutants.instead("POST /v1/sandboxes/*/previews", 201, {"preview": {}})},
+)
 def rule_2_preview_ports(server: Target) -> None:
     """A preview is of a port 1..65535, `authenticated` or `token`."""
     for bad in ({"port": 0}, {"port": 65536}, {"port": "80"}, {}, {"port": 80, "authMode": "public"}):
@@ -261,21 +314,26 @@ def rule_8_keys_are_shown_once_and_revoked_for_good(server: Target) -> None:
     body = {"name": fresh(), "scopes": ["workspace_run:read"]}
     made = expect(server.post("/v1/api-keys", body), 201)
     key, secret = made["apiKey"], made["secret"]
-    must(secret.startswith(key["prefix"]) and secret.endswith(key["last4"]), "prefix and last4 are of another")
+    must(
+        secret.startswith(key["prefix"]) and secret.endswith(key["last4"]), "prefix and last4 are of another"
+    )
     shown = expect(server.get(f"/v1/api-keys/{key['id']}"), 200)
     must("secret" not in shown and secret not in json.dumps(shown), "the secret is shown again")
     must(expect(server.delete(f"/v1/api-keys/{key['id']}"), 200)["apiKey"]["revokedAt"], "no revokedAt")
     refused(server.get("/v1/projects", authorization=f"Bearer {secret}"), 401)
 
 
-@rule("8", needs="usage", broken_by={
-    "an envelope": mutants.edited("GET /v1/usage", lambda usage: {"usage": usage}),
-    "credits without used": mutants.without("GET /v1/usage", "credits.used")})  # fmt: skip
+@rule(
+    "8",
+    needs="usage",
+    broken_by={
+        "an envelope": mutants.edited("GET /v1/usage", lambda usage: {"usage": usage}),
+        "credits without used": mutants.without("GET /v1/usage", "credits.used"),
+    },
+)
 def rule_8_usage_is_a_bare_object(server: Target) -> None:
     """GET /v1/usage has no envelope; `computeUnitSeconds.used` and `credits.used` are numbers."""
     usage = expect(server.get("/v1/usage"), 200)
     must(isinstance(usage["computeUnitSeconds"]["used"], int | float), f"{usage}")
     must(isinstance(usage["credits"]["used"], int | float), f"{usage['credits']}")
     must(all("limit" in quota for quota in usage["quotas"].values()), f"{usage['quotas']}")
-
-

@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Callable
 from typing import Any
 
-from tests.conformance.target import Target, archive, announced, expect, fresh
+from tests.conformance.target import Target, announced, archive, expect, fresh
 
 Json = Any
 Make = Callable[[Target], Json]
@@ -170,6 +170,21 @@ def evidence(server: Target) -> Json:
 def sandbox(server: Target) -> Json:
     """A warm sandbox (needs POST /v1/sandboxes)."""
     return expect(server.post("/v1/sandboxes", {"metadata": {"warm.kind": fresh()}}), 201)["sandbox"]
+
+
+@sample
+def command(server: Target) -> Json:
+    """A command that ended with 4 in the warm sandbox (needs commands)."""
+    body = {"command": "echo out; echo err >&2; exit 4"}
+    path = f"/v1/sandboxes/{sandbox(server)['id']}/commands/run"
+    return expect(server.post(path, body), 200)["command"]
+
+
+@sample
+def preview(server: Target) -> Json:
+    """A preview of a port of the warm sandbox (needs previews)."""
+    path = f"/v1/sandboxes/{sandbox(server)['id']}/previews"
+    return expect(server.post(path, {"port": 8080}), 201)["preview"]
 
 
 @sample

@@ -37,7 +37,7 @@ def test_rule(server: Target, rule: Rule) -> None:
 
 @pytest.mark.parametrize("rule", [_case(rule) for rule in RULES.values()])
 def test_control(server: Target, rule: Rule) -> None:
-    """The rule also holds behind a proxy that changes nothing: what a mutant is rejected for is its change."""
+    """The rule holds behind a proxy that changes nothing too: a mutant is rejected for its change."""
     rule.passes_through(rule.at(server))
 
 
