@@ -53,9 +53,9 @@ def row(
         f"rule_{_slug(clause)}_{name}",
         clause,
         f"{route} answers {status} {_told(keys)}",
-        check,
-        broken,
-        needs,
+        check=check,
+        broken_by=broken,
+        needs=needs,
     )
 
 
@@ -73,7 +73,7 @@ def raw(
 
     broken = {
         "201 instead of 200": mutants.status(route, 201),
-        "another content type": mutants.header(route, "content-type", "text/html", mutants.is_ok),
+        "another content type": mutants.header(route, "content-type", "image/png", mutants.is_ok),
     }
     if begins:
         broken["an empty body"] = mutants.empty(route, 200)

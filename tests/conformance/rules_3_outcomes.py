@@ -101,10 +101,8 @@ ending(
     "archive_too_large",
     samples.swollen_archive,
     "failed",
-    "archive_too_large",
-    "user_input",
-    None,
-    "succeeded",
+    reason="archive_too_large",
+    blame="user_input",
 )
 ending(
     "sandbox_conflict",
