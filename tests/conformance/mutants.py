@@ -141,15 +141,16 @@ def header(route: str, name: str, value: str | None, when: Callable[[Answer], bo
 
 def instead(route: str, new: int, value: Json = None, **headers: str) -> Mutation:
     """Answer in the server's place."""
-    return Mutation(request=lambda r: _made(new, value, headers) if matches(route, r) else None)
+    return Mutation(request=lambda r: made(new, value, headers) if matches(route, r) else None)
 
 
 def early(route: str, new: int, value: Json = None) -> Mutation:
     """Answer in the server's place before the body was read, and close."""
-    return Mutation(early=lambda r: _made(new, value, {}) if matches(route, r) else None)
+    return Mutation(early=lambda r: made(new, value, {}) if matches(route, r) else None)
 
 
-def _made(new: int, value: Json, headers: dict[str, str]) -> Answer:
+def made(new: int, value: Json, headers: dict[str, str]) -> Answer:
+    """An answer that the server never gave."""
     named = {"content-type": "application/json", "x-request-id": "req_mutant", **headers}
     named = {name.replace("_", "-"): text for name, text in named.items()}
     return Answer(new, tuple(named.items()), b"" if value is None else json.dumps(value).encode())

@@ -5,21 +5,30 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from api.limits import ApiLimits
 from cli.settings import Settings
+from runner.limits import RunnerLimits
+from runs.limits import RunLimits
 from tests.conformance.target import Target, Violated
 from tests.serving import serving
 
 HEARTBEAT_S = 0.3
-PATIENCE_S = 4.0
+PATIENCE_S = 3.0
 """A stream that is silent for this long, or open this long after its end, breaks the rule."""
 
 
-VARIANTS: dict[str, dict[str, object]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "dev_headers": {"dev_headers": True},
     "limited": {"rate_limit_per_minute": 10},
+    "free": {"plan_default": "free"},
+    "hasty": {
+        "runs": RunLimits(transfer_ms_max=1, awaiting_archive_ms_max=3000, reap_interval_s=0.05),
+        "runner": RunnerLimits(output_bytes_max=8192),
+    },
 }
+"""What a rule's `on` names: settings with which it can be seen."""
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ def row(
     *,
     name: str,
     needs: str = "",
+    on: str = "",
     broken_by: dict[str, Mutation] | None = None,
 ) -> None:
     """A JSON route: its status, and the keys that its body must have."""
@@ -56,6 +57,7 @@ def row(
         check=check,
         broken_by=broken,
         needs=needs,
+        on=on,
     )
 
 

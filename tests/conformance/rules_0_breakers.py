@@ -7,6 +7,7 @@ from dataclasses import replace
 from urllib.parse import urlencode
 
 from tests.conformance import mutants, samples
+from tests.conformance.proxy import Mutation
 from tests.conformance.registry import rule
 from tests.conformance.target import (
     Target,
@@ -64,7 +65,7 @@ def rule_02_one_data_line_of_one_json_object(server: Target) -> None:
     must(samples.SEPARATORS in printed, "the output lost what is escaped")
 
 
-def _heartbeat(fields: str) -> mutants.Mutation:
+def _heartbeat(fields: str) -> Mutation:
     seen = b"0"
 
     def change(frame: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from tests.conformance import mutants, samples
+from tests.conformance.proxy import Mutation
 from tests.conformance.registry import rule
 from tests.conformance.target import Target, archive, expect, foreign, must, refused, stream_events
 from tests.conformance.wire import Connection, chunked, request_bytes
@@ -14,7 +15,7 @@ LARGE_BYTES = 6 * 1024 * 1024
 JSON = "application/json"
 
 
-def _keeps(route: str = f"POST {RUNS}") -> dict[str, mutants.Mutation]:
+def _keeps(route: str = f"POST {RUNS}") -> dict[str, Mutation]:
     return {"everything is accepted": mutants.instead(route, 201, {"workspaceRun": {}})}
 
 
@@ -160,8 +161,8 @@ def rule_s11_only_browsers_get_204(server: Target) -> None:
 @rule(
     "11",
     broken_by={
-        "a head is no answer": mutants.Mutation(
-            request=lambda r: mutants._made(405, {"error": {}}, {}) if "%" in r.path else None
+        "a head is no answer": Mutation(
+            request=lambda r: mutants.made(405, {"error": {}}, {}) if "%" in r.path else None
         )
     },
 )

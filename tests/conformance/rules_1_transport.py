@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from tests.conformance import mutants, samples
@@ -54,9 +55,7 @@ def rule_1_json_is_utf_8(server: Target) -> None:
     broken_by={
         "open doors": mutants.asking(
             "GET /v1/projects",
-            lambda r: mutants.replace(
-                r, headers=(*r.headers, ("x-anyone", "1")), method="GET", path="/healthz"
-            ),
+            lambda r: replace(r, headers=(*r.headers, ("x-anyone", "1")), method="GET", path="/healthz"),
         )
     },
 )
@@ -87,7 +86,7 @@ def rule_1_strangers_learn_nothing(server: Target) -> None:
     broken_by={
         "long keys pass": mutants.asking(
             f"POST {RUNS}",
-            lambda r: mutants.replace(
+            lambda r: replace(
                 r, headers=tuple((n, v[:255] if n == "idempotency-key" else v) for n, v in r.headers)
             ),
         )

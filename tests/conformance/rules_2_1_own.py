@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from tests.conformance import mutants, samples
 from tests.conformance.registry import rule
-from tests.conformance.rows import PAGE, raw, row
+from tests.conformance.rows import PAGE, Call, raw, row
 from tests.conformance.target import Target, expect, foreign, fresh, must, refused
 from tests.conformance.wire import Answer
 
@@ -14,15 +15,15 @@ RUN = "/v1/workspace-runs/*"
 SECRET_NAME = "CONFORMANCE_SECRET"
 
 
-def _get(path: str) -> mutants.Callable[[Target], Answer]:
+def _get(path: str) -> Call:
     return lambda server: server.get(f"/v1/workspace-runs/{samples.finished(server)['id']}{path}")
 
 
-def _org(path: str) -> mutants.Callable[[Target], Answer]:
+def _org(path: str) -> Call:
     return lambda server: server.get(f"/v1/orgs/{samples.finished(server)['orgId']}{path}")
 
 
-def _consistency(stream: str) -> mutants.Callable[[Target], Answer]:
+def _consistency(stream: str) -> Call:
     """From 1 to the present size, which is certainly a signed one."""
 
     def call(server: Target) -> Answer:
@@ -217,7 +218,7 @@ def rule_2_1_consistency_refuses_sizes(server: Target) -> None:
     broken_by={
         "the wrong size": mutants.answers(
             f"GET {RUN}/proof/checkpoint",
-            lambda a: mutants.replace(a, body=re.sub(rb"\n\d+\n", b"\n3\n", a.body, count=1)),
+            lambda a: replace(a, body=re.sub(rb"\n\d+\n", b"\n3\n", a.body, count=1)),
             mutants.is_ok,
         )
     },

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.conformance import mutants, samples
+from tests.conformance.proxy import Mutation
 from tests.conformance.registry import rule
 from tests.conformance.target import (
     Target,
@@ -55,7 +56,7 @@ AT_THE_END = (
 STATES = ["awaiting_archive", "archive_uploaded", "starting", "extracting", "running", "collecting"]
 
 
-def _accepts_everything(route: str = f"POST {RUNS}") -> dict[str, mutants.Mutation]:
+def _accepts_everything(route: str = f"POST {RUNS}") -> dict[str, Mutation]:
     return {"everything is accepted": mutants.instead(route, 201, {"workspaceRun": {}})}
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from tests.conformance import mutants, samples
+from tests.conformance.proxy import Mutation
 from tests.conformance.registry import rule
 from tests.conformance.target import (
     Json,
@@ -16,7 +18,7 @@ from tests.conformance.target import (
     must,
     refused,
 )
-from tests.conformance.wire import chunked, request_bytes
+from tests.conformance.wire import Answer, chunked, request_bytes
 
 RUNS = "/v1/workspace-runs"
 DIRECT = f"PUT {RUNS}/*/archive"
@@ -42,7 +44,7 @@ def _transfer(server: Target, data: bytes) -> Json:
     return expect(server.post(f"{RUNS}/{run_id}/archive-transfer", announced(data)), 201)["transfer"]
 
 
-def _finalize(server: Target, transfer: Json, body: Json) -> mutants.Answer:
+def _finalize(server: Target, transfer: Json, body: Json) -> Answer:
     return server.post(
         f"{RUNS}/{transfer['workspaceRunId']}/archive/finalize", {"uploadId": transfer["id"], **body}
     )
@@ -102,7 +104,7 @@ def rule_4_1_other_bytes_than_announced(server: Target) -> None:
     broken_by={
         "a smaller cap": mutants.asking(
             DIRECT,
-            lambda r: mutants.replace(
+            lambda r: replace(
                 r,
                 headers=tuple(
                     (n, str(int(v) + 1) if n == "x-crownest-archive-size" else v) for n, v in r.headers
@@ -142,8 +144,8 @@ def rule_4_2_the_transfer(server: Target) -> None:
 @rule(
     "4.2",
     broken_by={
-        "only with Content-Length": mutants.Mutation(
-            request=lambda r: mutants._made(411, {"error": {}}, {}) if r.header("transfer-encoding") else None
+        "only with Content-Length": Mutation(
+            request=lambda r: mutants.made(411, {"error": {}}, {}) if r.header("transfer-encoding") else None
         ),
         "another digest": mutants.setting(FINALIZE, "archive.sha256", "0" * 64),
     },

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from tests.conformance import mutants, samples
+from tests.conformance.proxy import Mutation
 from tests.conformance.registry import rule
 from tests.conformance.target import Target, announced, archive, expect, fresh, must, refused
 
@@ -17,9 +19,7 @@ RACERS = 6
     "5",
     broken_by={
         "keys are not read": KEYLESS,
-        "another status": mutants.Mutation(
-            answer=lambda r, a: mutants.replace(a, status=200) if a.status == 201 else None
-        ),
+        "another status": Mutation(answer=lambda r, a: replace(a, status=200) if a.status == 201 else None),
         "a different body": mutants.setting(f"POST {RUNS}", "workspaceRun.createdAt", lambda _: fresh()),
     },
 )
@@ -84,8 +84,8 @@ def rule_5_a_record_is_of_one_route(server: Target) -> None:
     "5",
     needs="api_keys",
     broken_by={
-        "one record for all keys": mutants.Mutation(
-            request=lambda r: mutants._made(409, {"error": {}}, {}) if r.header("idempotency-key") else None
+        "one record for all keys": Mutation(
+            request=lambda r: mutants.made(409, {"error": {}}, {}) if r.header("idempotency-key") else None
         )
     },
 )

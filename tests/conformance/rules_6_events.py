@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from tests.conformance import mutants, samples
+from tests.conformance.proxy import Mutation
 from tests.conformance.registry import rule
 from tests.conformance.target import Target, expect, must, refused, stream_events
 
@@ -31,7 +33,7 @@ def _last(server: Target) -> int:
     return seq
 
 
-def _of_type(kind: str, field: str) -> mutants.Mutation:
+def _of_type(kind: str, field: str) -> Mutation:
     """Events of one type lose a field."""
     return mutants.setting(
         EVENTS,
@@ -191,9 +193,9 @@ def rule_6_2_internal_events_stay_inside(server: Target) -> None:
 @rule(
     "6.2",
     broken_by={
-        "NDJSON stops at 100": mutants.Mutation(
+        "NDJSON stops at 100": Mutation(
             request=lambda r: (
-                mutants.replace(r, path=f"{r.path}?limit=100")
+                replace(r, path=f"{r.path}?limit=100")
                 if r.header("accept") == NDJSON and "?" not in r.path
                 else None
             )

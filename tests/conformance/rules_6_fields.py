@@ -6,6 +6,7 @@ import base64
 import hashlib
 
 from tests.conformance import mutants, samples
+from tests.conformance.proxy import Mutation
 from tests.conformance.registry import add, rule
 from tests.conformance.target import Json, Target, expect, fresh, must, refused
 
@@ -46,7 +47,7 @@ def _fields_of(name: str, fields: tuple[str, ...]) -> None:
         event = next(event for event in events if _named(event) == name)
         must(not (missing := [field for field in fields if field not in event]), f"{name} has no {missing}")
 
-    def without(field: str) -> mutants.Mutation:
+    def without(field: str) -> Mutation:
         def drop(event: Json) -> Json:
             mine = _named(event) == name
             return {key: value for key, value in event.items() if not mine or key != field}
@@ -96,7 +97,7 @@ def rule_6_6_limits_say_whether_they_are_enforced(server: Target) -> None:
     must(event["isolation"] in {"namespaces", "none"}, f"isolation {event['isolation']}")
 
 
-def _only(kind: str, change: Json) -> mutants.Mutation:
+def _only(kind: str, change: Json) -> Mutation:
     return mutants.altered(EVENTS, lambda e: {**e, **change} if _named(e) == kind else e)
 
 
@@ -216,7 +217,7 @@ def _recorded(server: Target, before: int, kind: str) -> Json:
     return found[0]
 
 
-def _lost(kind: str) -> mutants.Mutation:
+def _lost(kind: str) -> Mutation:
     return mutants.kept(ORG_EVENTS, lambda event: event["type"] != kind)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from tests.conformance import mutants, samples
+from tests.conformance.proxy import Mutation
 from tests.conformance.registry import rule
 from tests.conformance.target import Json, Target, expect, foreign, frames, must, refused, stream_events
 
@@ -22,7 +24,7 @@ def _last(server: Target) -> int:
     return seq
 
 
-def _without_line(name: bytes) -> mutants.Mutation:
+def _without_line(name: bytes) -> Mutation:
     return mutants.framed(
         lambda frame: b"\n".join(line for line in frame.split(b"\n") if not line.startswith(name))
     )
@@ -91,13 +93,13 @@ def rule_6_3_limit_does_not_cut_a_stream(server: Target) -> None:
         "Last-Event-ID is not read": mutants.without_header(EVENTS, "last-event-id"),
         "afterSeq wins": mutants.asking(
             EVENTS,
-            lambda r: mutants.replace(
+            lambda r: replace(
                 r, headers=tuple(h for h in r.headers if h[0] != "last-event-id" or "afterSeq" not in r.path)
             ),
         ),
         "a browser goes on for ever": mutants.asking(
             EVENTS,
-            lambda r: mutants.replace(
+            lambda r: replace(
                 r, headers=tuple((n, "1" if n == "last-event-id" and v != "6" else v) for n, v in r.headers)
             ),
         ),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 from tests.conformance import mutants, samples
+from tests.conformance.proxy import Mutation
 from tests.conformance.registry import rule
 from tests.conformance.target import Target, expect, fresh, must, refused, stream_events
 
@@ -106,7 +108,7 @@ def _start(server: Target, command: str) -> str:
 def rule_8_commands_are_canceled(server: Target) -> None:
     """`cancel` with either mode ends the command."""
     for mode in ("graceful", "force"):
-        command_id = _start(server, "sleep 8")
+        command_id = _start(server, "sleep 4")
         expect(server.post(f"/v1/commands/{command_id}/cancel", {"mode": mode}), 200)
         with server.base.streaming(f"/v1/commands/{command_id}/stream") as (_, pieces, _connection):
             b"".join(pieces)
@@ -233,8 +235,8 @@ def rule_2_files_round_trip(server: Target) -> None:
     "2",
     needs="files",
     broken_by={
-        "everything is accepted": mutants.Mutation(
-            request=lambda r: mutants._made(200, {"file": {}}, {}) if "/files" in r.path else None
+        "everything is accepted": Mutation(
+            request=lambda r: mutants.made(200, {"file": {}}, {}) if "/files" in r.path else None
         )
     },
 )
@@ -295,7 +297,7 @@ def rule_2_preview_ports(server: Target) -> None:
         refused(server.post(_path(server, "/previews"), bad), 400, "invalid_request")
 
 
-def _secret_free(route: str) -> dict[str, mutants.Mutation]:
+def _secret_free(route: str) -> dict[str, Mutation]:
     return {"the secret again": mutants.edited(route, lambda value: {**value, "secret": "cn_live_x"})}
 
 
@@ -306,7 +308,7 @@ def _secret_free(route: str) -> dict[str, mutants.Mutation]:
         **_secret_free("GET /v1/api-keys/*"),
         "not revoked": mutants.without("DELETE /v1/api-keys/*", "apiKey.revokedAt"),
         "last4 of another": mutants.setting("POST /v1/api-keys", "apiKey.last4", "0000"),
-        "it still opens": mutants.asking("GET /v1/projects", lambda r: mutants.replace(r, path="/healthz")),
+        "it still opens": mutants.asking("GET /v1/projects", lambda r: replace(r, path="/healthz")),
     },
 )
 def rule_8_keys_are_shown_once_and_revoked_for_good(server: Target) -> None:
@@ -337,3 +339,26 @@ def rule_8_usage_is_a_bare_object(server: Target) -> None:
     must(isinstance(usage["computeUnitSeconds"]["used"], int | float), f"{usage}")
     must(isinstance(usage["credits"]["used"], int | float), f"{usage['credits']}")
     must(all("limit" in quota for quota in usage["quotas"].values()), f"{usage['quotas']}")
+
+
+ALIASES = "POST /v1/sandboxes/*/**"
+
+
+@rule(
+    "1",
+    needs="openapi",
+    broken_by={
+        "nothing is said": mutants.header(ALIASES, "deprecation", None),
+        "a date": mutants.header(ALIASES, "deprecation", "Sun, 11 Nov 2018 23:59:59 GMT"),
+        "no successor": mutants.header(ALIASES, "link", None),
+    },
+)
+def rule_1_old_names_are_deprecated(server: Target) -> None:
+    """`/extend`, `/commands/run` and `/commands/start` carry `Deprecation: @<unix>` and `Link`."""
+    body = {"command": "true", "ttlMs": 600_000}
+    for old in ("/extend", "/commands/run", "/commands/start"):
+        answer = server.post(_path(server, old), body)
+        must((answer.header("deprecation") or "").startswith("@"), f"{old}: {answer.header('deprecation')}")
+        must("successor-version" in (answer.header("link") or ""), f"{old}: {answer.header('link')}")
+    for new in ("/ttl", "/commands"):
+        must(server.post(_path(server, new), body).header("deprecation") is None, f"{new} is deprecated")

@@ -17,6 +17,7 @@ from tests.conformance import (
     rules_8_objects,
     rules_8_warm,
     rules_11_decisions,
+    rules_limits,
 )
 
 SECTIONS = (
@@ -36,4 +37,5 @@ SECTIONS = (
     rules_8_objects,
     rules_8_warm,
     rules_11_decisions,
+    rules_limits,
 )
