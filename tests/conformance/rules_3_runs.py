@@ -362,7 +362,7 @@ def rule_3_3_cancel_after_the_end(server: Target) -> None:
 @rule("3.3", broken_by={"cancel is not done": mutants.instead("POST **/cancel", 200, {"workspaceRun": {}})})
 def rule_3_3_cancel_while_active(server: Target) -> None:
     """`cancel` of an active run ends it as `canceled`, seen in its events."""
-    run_id = server.base.started("sleep 3")
+    run_id = server.base.started("sleep 2")
     server.base.finished(run_id, "running")
     expect(server.post(f"{RUNS}/{run_id}/cancel"), 200)
     must(server.base.finished(run_id)["status"] == "canceled", "the run was not canceled")

@@ -108,7 +108,7 @@ def _start(server: Target, command: str) -> str:
 def rule_8_commands_are_canceled(server: Target) -> None:
     """`cancel` with either mode ends the command."""
     for mode in ("graceful", "force"):
-        command_id = _start(server, "sleep 4")
+        command_id = _start(server, "sleep 2.5")
         expect(server.post(f"/v1/commands/{command_id}/cancel", {"mode": mode}), 200)
         with server.base.streaming(f"/v1/commands/{command_id}/stream") as (_, pieces, _connection):
             b"".join(pieces)
