@@ -3,7 +3,5 @@
 AWAITED = {
     "external_runs": "events appended from outside, and finish",
     "previews": "previews of ports",
-    "rate_limits": "429 with its headers",
     "secrets": "secrets of projects",
-    "usage": "GET /v1/usage",
 }
