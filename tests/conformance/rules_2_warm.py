@@ -65,6 +65,17 @@ def _created(server: Target) -> Answer:
     return answer
 
 
+def _previewed(server: Target) -> Answer:
+    """Revoked at once: a sandbox has few."""
+    answer = server.post(f"/v1/sandboxes/{samples.sandbox(server)['id']}/previews", {"port": 80})
+    for preview in expect(server.base.get(f"/v1/sandboxes/{samples.sandbox(server)['id']}/previews"), 200)[
+        "data"
+    ]:
+        if preview["port"] == 80 and "revokedAt" not in preview:
+            server.base.delete(f"/v1/previews/{preview['id']}")
+    return answer
+
+
 def _path(server: Target) -> dict[str, str]:
     return {"path": _file(server)}
 
@@ -86,11 +97,19 @@ def _folder(_: Target) -> dict[str, str]:
 
 
 row("2", "POST /v1/sandboxes", _created, 201, ("sandbox",), name="create_sandbox", needs="sandboxes")
+row(
+    "2",
+    "POST /v1/sandboxes/*/previews",
+    _previewed,
+    201,
+    ("preview",),
+    name="create_preview",
+    needs="previews",
+)
 ROWS: tuple[tuple[str, str, str, Any, int, tuple[str, ...], str], ...] = (
     ("extend_sandbox", "POST", "{box}/extend", {"ttlMs": 600_000}, 200, ("sandbox",), "sandboxes"),
     ("sandbox_ttl", "POST", "{box}/ttl", {"ttlMs": 600_000}, 200, ("sandbox",), "sandboxes"),
     ("create_artifact", "POST", "{box}/artifacts", _path, 201, ("artifact",), "files"),
-    ("create_preview", "POST", "{box}/previews", {"port": 80}, 201, ("preview",), "previews"),
     ("list_previews", "GET", "{box}/previews", None, 200, PAGE, "previews"),
     ("get_preview", "GET", "/v1/previews/{preview}", None, 200, ("preview",), "previews"),
     ("delete_preview", "DELETE", "/v1/previews/{revocable}", None, 200, ("preview",), "previews"),
