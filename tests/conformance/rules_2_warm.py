@@ -67,10 +67,9 @@ def _created(server: Target) -> Answer:
 
 def _previewed(server: Target) -> Answer:
     """Revoked at once: a sandbox has few."""
-    answer = server.post(f"/v1/sandboxes/{samples.sandbox(server)['id']}/previews", {"port": 80})
-    for preview in expect(server.base.get(f"/v1/sandboxes/{samples.sandbox(server)['id']}/previews"), 200)[
-        "data"
-    ]:
+    path = f"/v1/sandboxes/{samples.sandbox(server)['id']}/previews"
+    answer = server.post(path, {"port": 80})
+    for preview in expect(server.base.get(path), 200)["data"]:
         if preview["port"] == 80 and "revokedAt" not in preview:
             server.base.delete(f"/v1/previews/{preview['id']}")
     return answer

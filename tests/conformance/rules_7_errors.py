@@ -170,9 +170,11 @@ def rule_7_2_creation_ttl(server: Target) -> None:
 def rule_7_2_previews_per_sandbox(server: Target) -> None:
     """A sandbox has at most three previews at once."""
     named = expect(server.base.post("/v1/sandboxes", {}), 201)["sandbox"]["id"]
-    for port in (8001, 8002, 8003):
-        expect(server.base.post(f"/v1/sandboxes/{named}/previews", {"port": port}), 201)
-    answer = server.post(f"/v1/sandboxes/{named}/previews", {"port": 8004})
-    must(answer.status in {403, 429}, f"{answer.status} for a fourth preview")
-    refused(answer, answer.status, "quota_exceeded")
-    server.base.delete(f"/v1/sandboxes/{named}")
+    try:
+        for port in (8001, 8002, 8003):
+            expect(server.base.post(f"/v1/sandboxes/{named}/previews", {"port": port}), 201)
+        answer = server.post(f"/v1/sandboxes/{named}/previews", {"port": 8004})
+        must(answer.status in {403, 429}, f"{answer.status} for a fourth preview")
+        refused(answer, answer.status, "quota_exceeded")
+    finally:
+        server.base.delete(f"/v1/sandboxes/{named}")
