@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOMS := evidence eventstore projections runs runner api cli client witness verifier
 
-.PHONY: help setup setup-dev demo test check sdists bench crash fuzz docs vectors verifier format clean
+.PHONY: help setup setup-dev demo test check sdists bench crash fuzz conformance docs vectors verifier format clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -52,6 +52,9 @@ crash: setup-dev ## kill -9 and power cuts under load (CRASH_KILLS=100 CRASH_CUT
 
 fuzz: setup-dev ## change a proof in tens of thousands of ways, of which none may pass (FUZZ_MUTATIONS=10000)
 	@$(BIN)/python -m tests.fuzz.fuzz --mutations $(or $(FUZZ_MUTATIONS),10000) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED),)
+
+conformance: setup-dev ## every rule of the HTTP contract, and servers that break it (CONFORMANCE_ARGS="--url U --key K")
+	@$(BIN)/python -m tests.conformance $(CONFORMANCE_ARGS)
 
 docs: setup-dev ## write docs/cli.md anew from the help
 	@$(BIN)/python -m cli.docs > docs/cli.md

@@ -32,6 +32,7 @@ class Outcomes:
         if report.skipped:
             self.outcomes["skipped"] += 1
             reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple | list) else "unknown"
+            reason = getattr(report, "wasxfail", reason)
             named = NEEDS.search(reason)
             self.reasons[named[1] if named else reason.removeprefix("Skipped: ")] += 1
         elif report.failed or report.when == "call":

@@ -1,0 +1,7 @@
+"""Features that the contract has and the server does not have yet: rules that need them must fail."""
+
+AWAITED = {
+    "external_runs": "events appended from outside, and finish",
+    "previews": "previews of ports",
+    "secrets": "secrets of projects",
+}
