@@ -3,5 +3,4 @@
 AWAITED = {
     "external_runs": "events appended from outside, and finish",
     "previews": "previews of ports",
-    "secrets": "secrets of projects",
 }
