@@ -8,9 +8,11 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.errors import envelope
 from api.limits import ApiLimits
 from api.rate_limit import RATE_HEADERS
 from runs.ids import new_id
+from runs.refusal import Refusal
 
 
 class Edge:
@@ -22,11 +24,25 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
+        if scope["type"] == "websocket":
+            await _refuse_upgrade(scope, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(scope, receive, send, self._limits)
         await self._app(scope, exchange.receive, exchange.send)
+
+
+async def _refuse_upgrade(scope: Scope, send: Send) -> None:
+    """No route here speaks WebSocket: 404 in the envelope (rule 7), not the plain text of the framework."""
+    request_id = new_id("req")
+    refusal = Refusal("not_found", f"There is no route {scope['path'][:200]} for WebSockets. Check the path.")
+    status, headers, body = envelope(refusal, request_id)
+    headers |= {"content-length": str(len(body)), "x-request-id": request_id}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "websocket.http.response.start", "status": status, "headers": raw})
+    await send({"type": "websocket.http.response.body", "body": body})
 
 
 class _Exchange:

@@ -106,7 +106,7 @@ class FileService:
         return await self._host.move_file(sandbox_id, source, target, overwrite=overwrite)
 
     async def _admit(self, who: Principal, sandbox_id: str, scope: str, path: str) -> ViewRow:
-        row = await self._sandboxes.live(who, sandbox_id, scope)
+        row = await self._sandboxes.live(who, sandbox_id, scope, to_look=scope == READ)
         _check_path("path", path, self._limits)
         return row
 

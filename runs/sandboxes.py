@@ -136,12 +136,15 @@ class SandboxService:
             raise not_found("Sandbox", sandbox_id)
         return row
 
-    async def live(self, who: Principal, sandbox_id: str, scope: str) -> ViewRow:
-        """The record of a sandbox that can be used: `sandbox_destroyed` or `conflict` otherwise."""
+    async def live(self, who: Principal, sandbox_id: str, scope: str, *, to_look: bool = False) -> ViewRow:
+        """The record of a sandbox that can be used: `sandbox_destroyed` or `conflict` otherwise.
+
+        `to_look` admits the one that a run made for itself while its command runs: to read, never to change.
+        """
         row = await self.get(who, sandbox_id, scope)
         if row.status == "destroyed":
             raise destroyed(sandbox_id)
-        if row.status != "ready":
+        if row.status != "ready" and not (to_look and row.status == "running"):
             raise Refusal(
                 "conflict",
                 f"Sandbox {sandbox_id} is {row.status}: it belongs to its run until that ends and keeps it.",

@@ -277,3 +277,28 @@ def test_errors_are_json_even_for_text_that_is_no_unicode(running: Running) -> N
     """What the caller sent is echoed safely."""
     answer = running.http.post("/v1/workspace-runs", content=b'{"command":"x","metadata":{"a\\u0000":"v"}}')
     assert json.loads(answer.content)["error"]["code"] == "invalid_metadata_key"
+
+
+def test_a_websocket_is_refused_in_the_envelope(running: Running) -> None:
+    """404 with code and request id, where the framework would answer plain text."""
+    lines = (
+        "GET /v1/workspace-runs HTTP/1.1",
+        f"Host: {running.url.removeprefix('http://')}",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "",
+        "",
+    )
+    host, port = running.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall("\r\n".join(lines).encode())
+        answer = b""
+        while data := connection.recv(65536):
+            answer += data
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 404")
+    error = json.loads(body)["error"]
+    assert error["code"] == "not_found"
+    assert f"x-request-id: {error['requestId']}".encode() in head.lower()

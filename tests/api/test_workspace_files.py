@@ -1,12 +1,13 @@
 """Files of a warm sandbox over HTTP: what the published tools use, and what they must not reach."""
 
 import base64
+import time
 from collections.abc import Iterator
 
 import httpx2
 import pytest
 
-from tests.serving import Running
+from tests.serving import Running, archive
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +113,18 @@ def test_files_of_a_destroyed_sandbox_are_gone(running: Running) -> None:
     running.http.delete(f"/v1/sandboxes/{sandbox_id}")
     assert code(running.http.get(f"/v1/sandboxes/{sandbox_id}/files")) == (410, "sandbox_destroyed")
     assert code(running.http.get("/v1/sandboxes/sbx_never/files")) == (404, "not_found")
+
+
+def test_a_running_runs_own_workspace_can_be_looked_at_and_not_changed(running: Running) -> None:
+    """What it has written so far is read while it runs."""
+    run_id = running.create("echo so far > progress; sleep 60")
+    running.upload(run_id, archive({"a": b""}))
+    started = running.http.post(f"/v1/workspace-runs/{run_id}/start").json()["workspaceRun"]
+    running.wait_for_status(run_id, "running")
+    files = f"/v1/sandboxes/{started['sandboxId']}/files"
+    while (found := running.http.get(f"{files}/read?path=progress")).status_code == 404:
+        time.sleep(0.02)
+    assert found.json()["content"] == "so far\n"
+    assert code(write(running, files, "progress", "x")) == (409, "conflict")
+    running.http.post(f"/v1/workspace-runs/{run_id}/cancel")
+    assert running.finished(run_id)["status"] == "canceled"
