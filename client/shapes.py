@@ -200,10 +200,10 @@ class Project(TypedDict, total=False):
 class Secret(TypedDict, total=False):
     """A project secret: its name and times, never its value."""
 
-    projectId: str
+    projectId: Required[str]
     name: Required[str]
     createdAt: str
-    updatedAt: str
+    updatedAt: Required[str]
     deletedAt: str
 
 
