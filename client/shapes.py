@@ -200,7 +200,7 @@ class Project(TypedDict, total=False):
 class Secret(TypedDict, total=False):
     """A project secret: its name and times, never its value."""
 
-    projectId: str
+    projectId: Required[str]
     name: Required[str]
     createdAt: str
     updatedAt: str
