@@ -20,6 +20,7 @@ COLUMNS = ("name", "createdAt", "updatedAt")
 VALUE_BYTES_READ_MAX = 64 * 1024
 """Read from stdin; how long a value may be the server decides, and says."""
 PROJECTS_PAGE = 500
+REMEDIES = {"not_found": "See which there are: crownest projects list, and crownest secrets list"}
 PROJECT = click.option("--project", metavar="PRJ_ID", help="The project; without it the key's oldest one.")
 NAME = click.argument("name", metavar="NAME")
 
@@ -48,7 +49,7 @@ def set_secret(*, name: str, project: str | None, as_json: bool) -> int:
     it is dropped. Runs that start from now on find the new value.
     """
     value = _read_value(name)
-    with session() as client:
+    with session(remedies=REMEDIES) as client:
         secret = client.set_secret(project or _oldest_project(client), name, value)
     if as_json:
         output.json_data(secret)
@@ -63,7 +64,7 @@ def set_secret(*, name: str, project: str | None, as_json: bool) -> int:
 @JSON
 def list_secrets(*, project: str | None, as_json: bool) -> None:
     """List the names of a project's secrets, newest first."""
-    with session() as client:
+    with session(remedies=REMEDIES) as client:
         project_id = project or _oldest_project(client)
         found = client.list_secrets(project_id, limit=500).items
     if as_json:
@@ -91,7 +92,7 @@ def delete_secret(*, name: str, project: str | None, yes: bool, as_json: bool) -
     if not agreed(f"Delete the secret {name} for good?", yes=yes, as_json=as_json):
         output.note("Nothing was deleted.")
         return EXIT_ERROR
-    with session() as client:
+    with session(remedies=REMEDIES) as client:
         secret = client.delete_secret(project or _oldest_project(client), name)
     if as_json:
         output.json_data(secret)

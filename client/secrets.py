@@ -27,10 +27,10 @@ class SecretMethods(Methods):
         path = at(PROJECTS, project_id, at("secrets", name))
         headers = idempotency(idempotency_key)
         answer = self._transport.json("PUT", path, body={"value": value}, headers=headers)
-        return cast("Secret", unwrapped(answer, "secret", "name"))
+        return cast("Secret", unwrapped(answer, "secret", "name", "projectId"))
 
     def delete_secret(self, project_id: str, name: str, *, idempotency_key: str | None = None) -> Secret:
         """DELETE /v1/projects/{id}/secrets/{name}: its value is gone."""
         path = at(PROJECTS, project_id, at("secrets", name))
         answer = self._transport.json("DELETE", path, headers=idempotency(idempotency_key))
-        return cast("Secret", unwrapped(answer, "secret", "name"))
+        return cast("Secret", unwrapped(answer, "secret", "name", "projectId"))
