@@ -84,11 +84,7 @@ class Hosting:
         async def report(reports: Sequence[Report]) -> None:
             await emit([NewEvent(one.type, one.fields) for one in reports])
 
-        try:
-            opened = await self._secrets(job.project_id, job.secret_names)
-        except SecretUnavailable as missing:
-            raise Refusal("conflict", str(missing)) from missing
-        secrets = {name: value.reveal() for name, value in opened.items()}
+        secrets = await self._opened(job.project_id, job.secret_names)
         command = SandboxCommand(
             command_id=job.command_id,
             command=job.command,
@@ -101,15 +97,25 @@ class Hosting:
         with _refusing(job.sandbox_id):
             return _end(await self._runner.run_command(job.sandbox_id, command, report, cancel))
 
+    async def _opened(self, project_id: str, names: Sequence[str]) -> dict[str, str]:
+        try:
+            opened = await self._secrets(project_id, names)
+        except SecretUnavailable as missing:
+            raise Refusal("conflict", str(missing)) from missing
+        return {name: value.reveal() for name, value in opened.items()}
+
     @asynccontextmanager
     async def collected(
         self, owner: Owner, sandbox_id: str, path: str, name: str | None
     ) -> AsyncGenerator[NewEvent]:
         """Keep a file; until the block ends its bytes count as arriving."""
+        secrets = (await self._opened(owner.project_id, owner.secret_names)).values()
         async with ArtifactStorage(self._blobs, self._quotas, owner.org_id, owner.project_id) as storage:
             with _refusing(sandbox_id):
                 wanted = RequestedArtifact(path, name)
-                report = await self._runner.collect_artifact(sandbox_id, wanted, storage.store, new_id)
+                report = await self._runner.collect_artifact(
+                    sandbox_id, wanted, storage.store, new_id, [value.encode() for value in secrets]
+                )
             if storage.refusal is not None:
                 raise storage.refusal
             yield NewEvent(report.type, report.fields)

@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TypeVar
@@ -23,6 +23,7 @@ from runner.interactive import CommandCancel, CommandEnding, FileContent, Sandbo
 from runner.job import Emit, Report, RequestedArtifact, StoreArtifact
 from runner.limits import RunnerLimits
 from runner.link import SandboxGone, SandboxUnavailable
+from runner.masking import Masking
 from runner.registry import OnExpired, Registry, SandboxConflict
 from runner.sandbox import Sandbox
 from runner.templates import Templates
@@ -128,12 +129,14 @@ class Sandboxes:
         requested: RequestedArtifact,
         store_artifact: StoreArtifact,
         new_id: Callable[[str], str],
+        secrets: Sequence[bytes] = (),
     ) -> Report:
         """Keep a file: `artifact_collected`, or `artifact_error` when it cannot be. Also beside a run."""
         sandbox = self._registry.use(sandbox_id, beside_a_run=True)
         inside = replace(requested, path=requested.path.removeprefix(PUBLIC_ROOT + "/"))
         bytes_max = self._limits.artifact_bytes_max
-        return await _here(collect_from(sandbox, inside, store_artifact, bytes_max, new_id))
+        masked = Masking(secrets).text if secrets else str
+        return await _here(collect_from(sandbox, inside, store_artifact, bytes_max, new_id, masked=masked))
 
     async def list_files(self, sandbox_id: str, path: str = "") -> list[FileStat]:
         """What a folder holds, in order of the names; more than `listing_entries_max` is refused.

@@ -23,6 +23,7 @@ from runs.plans import Plan, plan_of, retention_expires_at
 from runs.refusal import Refusal, not_found
 from runs.requests import check_artifacts
 from runs.sandboxes import SandboxService
+from runs.secret_names import secret_names
 from runs.service import Page, list_page, restrict
 
 COLLECT_ERRORS = {
@@ -78,7 +79,8 @@ class ArtifactService:
             path = workspace_relative(wanted.path)
             named = {"name": wanted.name} if wanted.name is not None else {}
             check_artifacts([{"path": path, **named}], self._limits)
-            owner = Owner(sandbox.org_id, sandbox.project_id)
+            names = await secret_names(self._store, sandbox.org_id, sandbox.project_id)
+            owner = Owner(sandbox.org_id, sandbox.project_id, names)
             async with self._host.collected(owner, sandbox_id, path, wanted.name) as event:
                 if event.type == "artifact_error":
                     raise _collect_refusal(event.fields["error"])

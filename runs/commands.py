@@ -223,7 +223,7 @@ class CommandService:
             return {"collectStatus": "skipped"}
         errors: list[object] = []
         artifact_ids: list[object] = []
-        owner = Owner(sandbox.org_id, job.project_id)
+        owner = Owner(sandbox.org_id, job.project_id, job.secret_names)
         for wanted in request.collect:
             path = workspace_relative(wanted["path"])
             try:

@@ -22,10 +22,11 @@ EmitOutput = Callable[[Sequence[NewEvent]], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose it is."""
+    """Whose it is; what is told about it holds no secret of these names."""
 
     org_id: str
     project_id: str
+    secret_names: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

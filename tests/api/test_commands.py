@@ -158,6 +158,8 @@ def test_a_command_finds_its_projects_secrets_and_shows_none(running: Running, b
     assert "hush" not in logs
     own = run(running, base, 'echo "$DEPLOY_TOKEN"', env={"DEPLOY_TOKEN": "mine"})
     assert own["stdout"] == "mine\n"
+    link = run(running, base, 'ln -s "$DEPLOY_TOKEN" link', collect=[{"path": "link"}])
+    assert "hush" not in str(link)
     running.http.delete(path)
     assert run(running, base, "true")["envKeys"] == []
 
