@@ -22,6 +22,7 @@ from api import (
     run_routes,
     sandbox_routes,
     secret_routes,
+    sign_in,
     usage_routes,
 )
 from api.edge import Edge
@@ -46,6 +47,7 @@ ROUTES = (
     usage_routes,
     discovery_routes,
     secret_routes,
+    sign_in,
 )
 
 
