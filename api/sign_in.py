@@ -10,7 +10,6 @@ import re
 from http import HTTPStatus
 
 from fastapi import APIRouter
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -154,8 +153,7 @@ def _whom_to_ask(identity: Identity) -> str:
 
 def _sign_in(request: Request) -> SignIn:
     sign_in = services_of(request).sign_in
-    if sign_in is None:
-        raise HTTPException(HTTPStatus.NOT_FOUND)
+    assert sign_in is not None, "these routes are there only with a provider"
     return sign_in
 
 
