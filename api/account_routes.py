@@ -18,6 +18,7 @@ from api.bodies import (
 )
 from api.queries import answered, json_response, page_response, view_query
 from api.services import idempotent_request, principal_of, services_of
+from api.sessions import invitation_to
 from evidence.canonical import encode
 from runs.quotas import parse_project_limits
 from runs.service import Page
@@ -132,11 +133,14 @@ async def list_users(request: Request, org_id: str) -> Response:
 
 @router.post("/orgs/{org_id}/users")
 async def add_user(request: Request, org_id: str) -> Response:
-    """201 `{user}`."""
+    """201 `{user}`; with `email` the person can sign in as soon as the provider vouches for that address."""
     services, who = services_of(request), await principal_of(request)
     body = await read_json(request, UserBody, services.limits.json_body_bytes_max)
     idempotent = idempotent_request(request, who, encode(body.model_dump()))
-    return answered(await services.accounts.add_user(who, org_id, body.name, body.role, idempotent))
+    inviting = invitation_to(services.sign_in, body.email, org_id) if body.email is not None else None
+    return answered(
+        await services.accounts.add_user(who, org_id, body.name, body.role, idempotent, inviting=inviting)
+    )
 
 
 @router.patch("/orgs/{org_id}/users/{user_id}")

@@ -22,6 +22,7 @@ from api import (
     run_routes,
     sandbox_routes,
     secret_routes,
+    sign_in,
     usage_routes,
 )
 from api.edge import Edge
@@ -56,6 +57,8 @@ def create_app(services: Services) -> ASGIApp:
     app.add_api_route("/healthz", health, methods=["GET"])
     for routes in ROUTES:
         app.include_router(routes.router)
+    if services.sign_in is not None:  # pages for browsers, no part of the API and its document
+        app.include_router(sign_in.router)
     app.add_exception_handler(HTTPException, framework_error)
     app.add_exception_handler(Refusal, refused)
     app.add_exception_handler(LogError, log_refused)

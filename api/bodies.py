@@ -198,10 +198,11 @@ class UpdateOrganizationBody(Body):
 
 
 class UserBody(Body):
-    """POST /v1/orgs/{id}/users."""
+    """POST /v1/orgs/{id}/users; `email` invites the person to sign in (decision 0872)."""
 
     name: Name
     role: Literal["owner", "admin", "member"]
+    email: str | None = None
 
 
 class UpdateUserBody(Body):

@@ -22,7 +22,7 @@ async def person_of(request: Request, store: Views) -> Principal | None:
     """The person that the headers name, None when they name nobody of an existing organisation."""
     headers = request.headers
     org_id, user_id, role = (headers.get(f"x-crownest-{name}", "") for name in ("org-id", "user-id", "role"))
-    if role not in ROLE_SCOPES or not is_id(user_id, "usr") or not _is_local(request):
+    if role not in ROLE_SCOPES or not is_id(user_id, "usr") or not is_local(request):
         return None
     if not is_id(org_id, "org") or await store.get_view("organizations", org_id) is None:
         return None
@@ -32,7 +32,8 @@ async def person_of(request: Request, store: Views) -> Principal | None:
     return Principal(org_id, user_id, ROLE_SCOPES[role], user_id=user_id, role=role)
 
 
-def _is_local(request: Request) -> bool:
+def is_local(request: Request) -> bool:
+    """Whether a loopback address asks under a loopback name."""
     name = (
         request.headers.get("host", "").rsplit(":", 1)[0]
         if ":" in request.headers.get("host", "")

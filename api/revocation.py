@@ -1,10 +1,10 @@
-"""Ends what a revoked key still has open: streams are asked for once and read for hours."""
+"""Ends what a revoked key or a closed session still has open: streams are asked for once, read for hours."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from api.limits import ApiLimits
@@ -20,28 +20,37 @@ class KeyWatch:
     It polls, instead of being told, so that a revocation by another process counts as well.
     """
 
-    def __init__(self, store: Views, closing: asyncio.Event, limits: ApiLimits) -> None:
+    def __init__(
+        self,
+        store: Views,
+        closing: asyncio.Event,
+        limits: ApiLimits,
+        session_is_open: Callable[[str], Awaitable[bool]] | None = None,
+    ) -> None:
         self._store = store
         self._closing = closing
         self._limits = limits
-        self._open: dict[str, set[asyncio.Event]] = {}
+        self._session_is_open = session_is_open
+        self._open: dict[tuple[str, str], set[asyncio.Event]] = {}
+        """By key or person, and browser session where there is one."""
 
     def __repr__(self) -> str:
         return f"KeyWatch(keys={len(self._open)})"
 
     @asynccontextmanager
     async def end_of_access(self, who: Principal) -> AsyncGenerator[asyncio.Event]:
-        """An event that is set when the key is revoked or the server stops."""
+        """An event that is set when the key is revoked, the session is over, or the server stops."""
+        access = (who.key_id, who.session_id)
         over = asyncio.Event()
         if self._closing.is_set():
             over.set()
-        self._open.setdefault(who.key_id, set()).add(over)
+        self._open.setdefault(access, set()).add(over)
         try:
             yield over
         finally:
-            self._open[who.key_id].discard(over)
-            if not self._open[who.key_id]:
-                del self._open[who.key_id]
+            self._open[access].discard(over)
+            if not self._open[access]:
+                del self._open[access]
 
     async def run_forever(self) -> None:
         """Look until canceled."""
@@ -58,10 +67,13 @@ class KeyWatch:
         await asyncio.Event().wait()
 
     async def _look(self) -> None:
-        for key_id in tuple(self._open):
+        for access in tuple(self._open):
+            key_id, session_id = access
             view = "users" if key_id.startswith("usr_") else "api_keys"
             row = await self._store.get_view(view, key_id)
             revoked = row is not None and row.status in {"revoked", "removed"}
+            if session_id and self._session_is_open is not None:
+                revoked = revoked or not await self._session_is_open(session_id)
             if revoked or self._closing.is_set():
-                for over in self._open.get(key_id, ()):
+                for over in self._open.get(access, ()):
                     over.set()

@@ -13,6 +13,7 @@ from api.limits import ApiLimits
 from api.people import person_of
 from api.rate_limit import RATE_HEADERS, RateLimiter
 from api.revocation import KeyWatch
+from api.sessions import SignIn, person_signed_in
 from eventstore.global_log import GlobalLog
 from eventstore.sequencer import Sequencer
 from evidence.note import Signer
@@ -71,6 +72,8 @@ class Services:
     limits: ApiLimits
     closing: asyncio.Event
     """Set when the server stops: open streams end."""
+    sign_in: SignIn | None = None
+    """Sign-in by a browser, where the operator named a provider."""
 
 
 def services_of(request: Request) -> Services:
@@ -80,7 +83,7 @@ def services_of(request: Request) -> Services:
 
 
 async def principal_of(request: Request, *, counted: bool = True) -> Principal:
-    """Who asks, by `Authorization: Bearer …`; 401 `unauthorized` otherwise.
+    """Who asks, by `Authorization: Bearer …`, else by a browser's session; 401 `unauthorized` otherwise.
 
     A counted request takes a token of its key, or is refused with `rate_limited`; streams and producer
     routes are not counted (CONTRACT §11).
@@ -100,6 +103,8 @@ async def _authenticated(request: Request) -> Principal:
             raise Refusal("unauthorized", "This API key is unknown or revoked. Log in with a valid key.")
         services.key_use.note(principal.key_id)
         return principal
+    if services.sign_in and (person := await person_signed_in(request, services.sign_in)):
+        return person
     if services.dev_headers and (person := await person_of(request, services.store)):
         return person
     raise Refusal("unauthorized", "Send an API key: Authorization: Bearer cn_live_…")

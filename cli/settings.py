@@ -10,11 +10,13 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api.limits import ApiLimits
+from cli.oidc import OidcSettings
 from cli.problems import failure
 from eventstore.log import LogLimits
 from eventstore.sequencer import SequencerLimits
 from runner.limits import RunnerLimits
 from runs.limits import RunLimits
+from runs.sign_in import SignInLimits
 
 
 def default_data_dir() -> Path:
@@ -43,12 +45,14 @@ class Settings(BaseSettings):
     """Requests per API key and minute; 0 turns the limit off. Streams are not counted (CONTRACT §11)."""
     shutdown_s: int = 3
     """How long open streams may take to end when the server stops."""
+    oidc: OidcSettings = OidcSettings()
 
     runs: RunLimits = RunLimits()
     runner: RunnerLimits = RunnerLimits()
     api: ApiLimits = ApiLimits()
     log: LogLimits = LogLimits()
     sequencer: SequencerLimits = SequencerLimits()
+    sign_in: SignInLimits = SignInLimits()
 
 
 def load_settings(**given: Any) -> Settings:

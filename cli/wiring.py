@@ -19,9 +19,11 @@ from api.app import create_app
 from api.rate_limit import RateLimiter
 from api.revocation import KeyWatch
 from api.services import Services
+from api.sessions import SignIn
 from cli.execution import Execution, TemplateNames
 from cli.hosting import Hosting
 from cli.keys import Keyring, load_or_make_keyring, load_or_make_secrets_key
+from cli.oidc import open_sign_in
 from cli.settings import Settings
 from cli.witnesses import Panel, load_witnesses, server_policy
 from eventstore.blobs import BlobStore
@@ -94,6 +96,7 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
             store = await _open_log(settings, keyring, published)
             stack.push_async_callback(store.aclose)
             proof = await _open_proof(stack, settings, keyring, store, published)
+            sign_in = open_sign_in(stack, settings.oidc, store, settings.sign_in, now_ms)
             first = await first_start(store, plan=settings.plan_default)
             quotas = QuotaService(store, now_ms)
             secrets = await _open_secrets(settings, store)
@@ -123,6 +126,7 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
                 logs=logs,
                 quotas=quotas,
                 secrets=secrets,
+                sign_in=sign_in,
             )
             await services.commands.recover()
             stack.push_async_callback(services.commands.close)
@@ -195,6 +199,7 @@ def _services(
     *,
     settings: Settings, keyring: Keyring, store: SqliteLog, blobs: BlobStore, runner: LocalRunner,
     dispatcher: Dispatcher, proof: _Proof, logs: CommandLogs, quotas: QuotaService, secrets: SecretService,
+    sign_in: SignIn | None,
 ) -> Services:  # fmt: skip
     templates = TemplateNames(runner.templates)
     runs = RunService(store, dispatcher, templates, settings.runs, now_ms, quotas=quotas)
@@ -229,7 +234,7 @@ def _services(
         secrets=secrets,
         api_keys=KeyService(store, key_use),
         key_use=key_use,
-        watch=KeyWatch(store, closing, settings.api),
+        watch=KeyWatch(store, closing, settings.api, sign_in.service.is_open if sign_in else None),
         usage=UsageService(store, now_ms),
         rate=RateLimiter(settings.rate_limit_per_minute, time.monotonic_ns),
         blob_path=blobs.path,
@@ -244,6 +249,7 @@ def _services(
         dev_headers=settings.dev_headers,
         limits=settings.api,
         closing=closing,
+        sign_in=sign_in,
     )
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
-EXTRAS = ("tsa",)
+EXTRAS = ("oidc", "tsa")
 """Each has a file of its name."""
 
 

@@ -46,7 +46,7 @@ class Principal:
     """An authenticated API key or person. `project_ids` None means every project of the organisation.
 
     `key_id` is what events name as `actor`: the key's id, or the person's. `user_id` is the person, or who
-    made the key. `role` is None for keys.
+    made the key. `role` is None for keys. `session_id` is the browser's session, when that is how it came.
     """
 
     org_id: str
@@ -55,6 +55,7 @@ class Principal:
     project_ids: frozenset[str] | None = None
     user_id: str = ""
     role: str | None = None
+    session_id: str = ""
 
     def require(self, scope: str) -> None:
         """Refuse with `forbidden` unless the key holds the scope."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
-from eventstore.log import Answer, NewEvent
+from eventstore.log import Answer, NewEvent, Record
 from eventstore.views import ViewQuery, ViewRow
 from evidence.canonical import decode
 from runs.access import ALL_SCOPES, OPERATOR_SCOPES, ROLE_SCOPES, Principal
@@ -20,6 +21,9 @@ from runs.refusal import Refusal, not_found
 from runs.service import Page, list_page, restrict
 
 ORGANIZATIONS_LISTED_MAX = 500
+
+Inviting = Callable[[str], AbstractAsyncContextManager[Sequence[Record]]]
+"""From a new person's id to the records of the invitation, held until they are durable."""
 
 
 class AccountService:
@@ -95,9 +99,16 @@ class AccountService:
         )
 
     async def add_user(
-        self, who: Principal, org_id: str, name: str, role: str, idempotent: IdempotentRequest | None
+        self,
+        who: Principal,
+        org_id: str,
+        name: str,
+        role: str,
+        idempotent: IdempotentRequest | None,
+        *,
+        inviting: Inviting | None = None,
     ) -> Answer:
-        """201 `{user}`; nobody gives a role that is above their own."""
+        """201 `{user}`; nobody gives a role that is above their own. An invitation is stored with it."""
         who.require("user:write")
         _require_own(who, org_id)
         async with self._stream.once(idempotent) as answer:
@@ -110,9 +121,15 @@ class AccountService:
                 "user_added", {"actor": who.key_id, "userId": user_id, "name": name, "role": role}
             )
             render = rendered("user", 201)
-            return await self._stream.append(
-                org_id, event, about=("users", user_id), render=render, idempotent=idempotent
-            )
+            async with inviting(user_id) if inviting else nullcontext(()) as records:
+                return await self._stream.append(
+                    org_id,
+                    event,
+                    about=("users", user_id),
+                    render=render,
+                    idempotent=idempotent,
+                    records=records,
+                )
 
     async def update_user(
         self, who: Principal, org_id: str, user_id: str, name: str | None, role: str | None

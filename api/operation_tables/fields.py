@@ -107,7 +107,11 @@ FIELDS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "SecretBody": {"value": {"description": "Never answered again.", "format": "password"}},
     "CreateOrganizationBody": {"name": _NAME, "plan": _PLAN},
     "UpdateOrganizationBody": {"name": _NAME, "plan": _PLAN},
-    "UserBody": {"name": _NAME, "role": {"description": "An owner may everything, a member least."}},
+    "UserBody": {
+        "name": _NAME,
+        "role": {"description": "An owner may everything, a member least."},
+        "email": {"description": "Invites the person to sign in; only where the server has sign-in."},
+    },
     "UpdateUserBody": {"name": _NAME, "role": {"description": "An owner may everything, a member least."}},
 }
 """By body and the field's name on the wire; merged over what the body's type already says."""

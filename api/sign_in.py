@@ -1,0 +1,170 @@
+"""Routes of the sign-in with an OpenID Connect provider: `/auth/…`, there only where one is configured.
+
+Authorization code with PKCE (decision 0871). Whatever a provider or a link says is shown as text only.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from http import HTTPStatus
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.queries import json_response
+from api.services import services_of
+from api.sessions import CALLBACK_PATH, SESSION_COOKIE, TRANSACTION_COOKIE, SignIn, session_of
+from api.transactions import Transaction, TransactionRefused
+from evidence.canonical import encode
+from runs.ids import is_id
+from runs.refusal import Refusal
+from runs.sign_in import Identity, NotIdentified
+
+router = APIRouter()
+
+PROTECTION = {
+    "content-security-policy": "default-src 'none'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "cache-control": "no-store",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+LOCAL_PATH = re.compile(r"/(?![/\\])[!-\[\]-~]*")
+"""A path of this server: printable ASCII without backslash, which browsers read as a slash."""
+CODE_CHARS_MAX = 4096
+SHOWN_CHARS_MAX = 200
+AGAIN = "Start again: open /auth/sign-in."
+
+
+@router.get("/auth/sign-in")
+async def begin_sign_in(request: Request) -> Response:
+    """303 to the provider. `next`: the path to come back to. `org`: which organisation, of several."""
+    sign_in = _sign_in(request)
+    next_path = request.query_params.get("next", "/")
+    org_id = request.query_params.get("org")
+    if len(next_path) > sign_in.service.limits.next_chars_max or not LOCAL_PATH.fullmatch(next_path):
+        return _page(HTTPStatus.BAD_REQUEST, "next must be a path of this server, like /runs.")
+    if org_id is not None and not is_id(org_id, "org"):
+        return _page(HTTPStatus.BAD_REQUEST, "org must be the id of an organisation.")
+    callback_url = sign_in.callback_url(request)
+    if callback_url is None:
+        return _page(
+            HTTPStatus.BAD_REQUEST,
+            "Under this address nobody can sign in. The operator sets CROWNEST_OIDC__REDIRECT_URL to "
+            f"https://<this server>{CALLBACK_PATH}.",
+        )
+    transaction = sign_in.transactions.begin(next_path, org_id)
+    try:
+        url = await sign_in.provider.authorization_url(
+            redirect_url=callback_url,
+            state=transaction.state,
+            nonce=transaction.nonce,
+            code_challenge=transaction.code_challenge,
+        )
+    except NotIdentified as error:
+        return _page(HTTPStatus.BAD_GATEWAY, f"{error} {AGAIN}")
+    response = _redirect(url)
+    max_age_s = sign_in.service.limits.transaction_ms // 1000
+    sign_in.set_cookie(response, TRANSACTION_COOKIE, transaction.cookie, max_age_s)
+    return response
+
+
+@router.get(CALLBACK_PATH)
+async def finish_sign_in(request: Request) -> Response:
+    """Back from the provider: a fresh session and 303 to where it began, or a page that says why not."""
+    sign_in = _sign_in(request)
+    try:
+        transaction = sign_in.transactions.finish(
+            sign_in.cookie(request, TRANSACTION_COOKIE) or "", request.query_params.get("state", "")
+        )
+    except TransactionRefused as error:
+        # The cookie stays: a stray answer must not break the sign-in that is really under way.
+        return _page(HTTPStatus.BAD_REQUEST, f"{error} {AGAIN}")
+    response = await _enter(request, sign_in, transaction)
+    sign_in.set_cookie(response, TRANSACTION_COOKIE, "", 0)
+    return response
+
+
+@router.get("/auth/session")
+async def get_session(request: Request) -> Response:
+    """`{user, organization, role, expiresAt}` of this browser's session; 401 without one."""
+    sign_in = _sign_in(request)
+    session = await session_of(request, sign_in)
+    if session is None:
+        raise Refusal("unauthorized", "This browser is not signed in. Open /auth/sign-in.")
+    response = json_response(encode(await sign_in.service.described(session)))
+    response.headers.update(PROTECTION)
+    return response
+
+
+@router.post("/auth/sign-out")
+async def sign_out(request: Request) -> Response:
+    """204, and the session is over; also where there was none."""
+    sign_in = _sign_in(request)
+    if await session_of(request, sign_in) is not None:
+        await sign_in.service.end(sign_in.cookie(request, SESSION_COOKIE) or "")
+    response = Response(status_code=HTTPStatus.NO_CONTENT, headers=PROTECTION)
+    sign_in.set_cookie(response, SESSION_COOKIE, "", 0)
+    return response
+
+
+async def _enter(request: Request, sign_in: SignIn, transaction: Transaction) -> Response:
+    answer = request.query_params
+    if answer.get("iss", sign_in.issuer) != sign_in.issuer:  # RFC 9207: another provider's answer
+        return _page(HTTPStatus.BAD_REQUEST, f"The answer comes from another provider. {AGAIN}")
+    if "error" in answer:
+        said = " ".join((answer["error"], answer.get("error_description", "")))[:SHOWN_CHARS_MAX].strip()
+        return _page(HTTPStatus.FORBIDDEN, f"The provider did not sign you in. It says: {said}")
+    code = answer.get("code", "")
+    if not 1 <= len(code) <= CODE_CHARS_MAX:
+        return _page(HTTPStatus.BAD_REQUEST, f"The provider's answer has no code. {AGAIN}")
+    callback_url = sign_in.callback_url(request)
+    assert callback_url is not None, "the transaction's cookie counts only where there is one"
+    try:
+        identity = await sign_in.provider.identify(
+            code=code,
+            redirect_url=callback_url,
+            nonce=transaction.nonce,
+            code_verifier=transaction.code_verifier,
+        )
+    except NotIdentified as error:
+        return _page(HTTPStatus.BAD_GATEWAY, f"{error} {AGAIN}")
+    token = await sign_in.service.sign_in(identity, transaction.org_id)
+    if token is None:
+        return _page(HTTPStatus.FORBIDDEN, _whom_to_ask(identity))
+    if former := sign_in.cookie(request, SESSION_COOKIE):
+        await sign_in.service.end(former)
+    response = _redirect(transaction.next_path)
+    sign_in.set_cookie(response, SESSION_COOKIE, token, sign_in.service.limits.session_ms // 1000)
+    return response
+
+
+def _whom_to_ask(identity: Identity) -> str:
+    if identity.email is None:
+        return (
+            "Nobody here knows you yet, and the provider vouches for no address of yours. Verify your "
+            "address there, then ask an owner or admin of your organisation to invite it."
+        )
+    shown = identity.email[:SHOWN_CHARS_MAX]
+    return f"Nobody has invited {shown}. Ask an owner or admin of your organisation to invite this address."
+
+
+def _sign_in(request: Request) -> SignIn:
+    sign_in = services_of(request).sign_in
+    assert sign_in is not None, "these routes are there only with a provider"
+    return sign_in
+
+
+def _redirect(location: str) -> Response:
+    return Response(status_code=HTTPStatus.SEE_OTHER, headers={**PROTECTION, "location": location})
+
+
+def _page(status: HTTPStatus, text: str) -> Response:
+    body = (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>CrowNest sign-in</title>'
+        f"<h1>Not signed in</h1><p>{html.escape(text)}</p></html>\n"
+    )
+    data = body.encode("utf-8", "replace")
+    return Response(data, status, headers=PROTECTION, media_type="text/html")
