@@ -18,6 +18,7 @@ from api import (
     key_routes,
     log_routes,
     org_routes,
+    preview_routes,
     proof_routes,
     run_routes,
     sandbox_routes,
@@ -47,6 +48,7 @@ ROUTES = (
     usage_routes,
     discovery_routes,
     secret_routes,
+    preview_routes,
 )
 
 

@@ -40,6 +40,7 @@ STATUS: Mapping[str, int] = {
     "rate_limited": 429,
     "slow_down": 429,
     "internal_error": 500,
+    "preview_unavailable": 502,
     "resource_allocation_failed": 503,
 }
 """HTTP status per code (CONTRACT §7.1, §11)."""
@@ -50,6 +51,7 @@ RETRYABLE = frozenset(
         "rate_limited",
         "slow_down",
         "internal_error",
+        "preview_unavailable",
         "resource_allocation_failed",
     }
 )

@@ -28,3 +28,28 @@ class ApiLimits:
     """A proof bundle with artifacts."""
     bundle_attempts_max: int = 5
     """Times that a bundle is made anew because its run was redacted meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewLimits:
+    """Bounds on the proxy in front of previewed programs."""
+
+    connections_max: int = 256
+    """Open connections in total; one more is closed at once."""
+    connections_per_preview_max: int = 64
+    """Requests and WebSockets of one preview at the same time."""
+    head_bytes_max: int = 32 * 1024
+    """Request line and headers, of either side."""
+    head_s: float = 15.0
+    """How long a connection may take for a whole request head, and stay open between two requests."""
+    idle_s: float = 600.0
+    """No byte in either direction for so long ends an exchange, a WebSocket too."""
+    dial_s: float = 5.0
+    """How long the sandbox may take to connect to the port."""
+    buffer_bytes: int = 64 * 1024
+    """Bytes that wait in each direction before the sender is held up."""
+    linger_bytes_max: int = 1024 * 1024
+    """Read and dropped after an answer that came before the end of the request, so that it is seen."""
+    linger_s: float = 2.0
+    check_s: float = 0.5
+    """How often open connections are checked against revocation, expiry and destruction."""

@@ -26,6 +26,7 @@ from runs.dispatch import Store
 from runs.files import FileService
 from runs.idempotency import IdempotentRequest, identify
 from runs.keys import KeyService, KeyUse
+from runs.previews import PreviewService
 from runs.redactions import RedactionService
 from runs.refusal import Refusal
 from runs.sandboxes import SandboxService
@@ -57,6 +58,7 @@ class Services:
     watch: KeyWatch
     usage: UsageService
     rate: RateLimiter
+    previews: PreviewService
     blob_path: Callable[[str], Path]
     temporary_dir: Path
     sequencer: Sequencer

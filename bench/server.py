@@ -56,7 +56,9 @@ async def _append_when_asked(server: Server, run_id: str) -> None:
 
 async def serve(folder: Path, sizes: list[int]) -> None:
     """Fill the runs, print one JSON line about them, then answer until standard input ends."""
-    settings = Settings(data_dir=folder, provider="process", rate_limit_per_minute=0, shutdown_s=1)
+    settings = Settings(
+        data_dir=folder, provider="process", preview_port=0, rate_limit_per_minute=0, shutdown_s=1
+    )
     async with open_server(settings) as server:
         runs = [await _filled_run(server, size) for size in sizes]
         if len(runs) > 1:

@@ -53,6 +53,7 @@ COMMANDS = {
     ),
     "redact": Lazy("cli.redact:redact", "Erase output of a run for good, and record it.", PROOF),
     "signing-keys": Lazy("cli.signing_keys:signing_keys", "List or rotate the log's signing keys.", PROOF),
+    "previews": Lazy("cli.previews:previews", "Open a port of a kept sandbox to a browser.", RUNS),
     "smoke": Lazy("cli.smoke:smoke", "Prove a server's promises by using it.", PROOF),
     "keys": Lazy("cli.api_keys:keys", "Create, list and revoke API keys.", ACCOUNTS),
     "projects": Lazy("cli.projects:projects", "List, create and limit projects.", ACCOUNTS),

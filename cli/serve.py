@@ -1,4 +1,4 @@
-"""`crownest serve`: opens the data folder, listens, and says in six lines where it is and how to stop it."""
+"""`crownest serve`: opens the data folder, listens, and says in seven lines where it is and how it stops."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import uvicorn
 from api.protocol import EnvelopeProtocol
 from cli import config_file
 from cli.execution import describe_limits
+from cli.listening import listen
 from cli.options import WholeNumber
+from cli.previewing import port_of_previews
 from cli.problems import failure
 from cli.settings import Settings, load_settings
 from cli.wiring import Server, open_server
@@ -23,7 +25,6 @@ from runner.link import SandboxUnavailable
 from runs.credentials import authenticate
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-BACKLOG = 2048
 LOOPBACK_ADVICE = "Install bubblewrap, or listen on 127.0.0.1."
 
 
@@ -33,18 +34,23 @@ LOOPBACK_ADVICE = "Install bubblewrap, or listen on 127.0.0.1."
     "--port", type=WholeNumber(0, 65535), help="Port to listen on, 0 for a free one.  [default: 8787]"
 )
 @click.option(
+    "--preview-port",
+    type=WholeNumber(0, 65535),
+    help="Port for previews, 0 for a free one.  [default: the one after --port]",
+)
+@click.option(
     "--data",
     "data_dir",
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder that keeps everything.",
 )
-def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
+def serve(host: str | None, port: int | None, preview_port: int | None, data_dir: Path | None) -> None:
     """Run the server on an embedded database.
 
     The first start makes an organisation, a project and an API key, and writes the key to the command
     line's configuration (mode 0600), so that a second terminal just works.
     """
-    settings = load_settings(host=host, port=port, data_dir=data_dir)
+    settings = load_settings(host=host, port=port, preview_port=preview_port, data_dir=data_dir)
     if settings.provider == "process" and settings.host not in LOOPBACK:
         raise failure(
             "The process provider isolates nothing: it is allowed on loopback only.", LOOPBACK_ADVICE
@@ -54,34 +60,18 @@ def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
             "CROWNEST_DEV_HEADERS lets anybody be anybody: it is allowed on loopback only.",
             "Unset it, or listen on 127.0.0.1.",
         )
-    listener = listen(settings.host, settings.port)
+    listener = listen(settings.host, settings.port, "--port")
+    previews = listen(settings.host, port_of_previews(settings), "--preview-port")
     try:
-        asyncio.run(_serve(settings, listener))
+        asyncio.run(_serve(settings, listener, previews))
     except KeyboardInterrupt:
         return
     except (LogError, SandboxUnavailable) as error:
         raise failure(str(error)) from error
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Bind before anything else, so that a taken port changes nothing."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named asyncio sets TCP_NODELAY; without, every answer waits 40 ms for an ACK.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        raise failure(
-            f"Cannot listen on {host} port {port}: {error.strerror}.",
-            "Stop what listens there, or pass --port.",
-        ) from error
-    listener.listen(BACKLOG)
-    return listener
-
-
-async def _serve(settings: Settings, listener: socket.socket) -> None:
-    async with open_server(settings) as server:
+async def _serve(settings: Settings, listener: socket.socket, previews: socket.socket) -> None:
+    async with open_server(settings, previews) as server:
         if server.runner.provider == "process" and settings.host not in LOOPBACK:
             raise failure(
                 "bubblewrap does not work here, and the process provider isolates nothing.", LOOPBACK_ADVICE
@@ -118,7 +108,7 @@ class HttpServer(uvicorn.Server):
 
 
 async def _announce(http: HttpServer, server: Server, settings: Settings, url: str) -> None:
-    """The six lines, once the first request would be answered."""
+    """The seven lines, once the first request would be answered."""
     while not http.started:
         if http.should_exit:
             return
@@ -129,6 +119,7 @@ async def _announce(http: HttpServer, server: Server, settings: Settings, url: s
         ("data folder", f"{settings.data_dir.resolve()} (kept; {_recovered(server)})"),
         ("sandbox", _sandbox(server)),
         ("limits", describe_limits(server.runner.limits)),
+        ("previews", server.preview_url("…")),
         ("stop", "Ctrl-C (what is recorded is on disk; runs that execute are ended as failed)"),
     )
     for name, text in lines:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from api.limits import ApiLimits
+from api.limits import ApiLimits, PreviewLimits
 from cli.oidc import OidcSettings
 from cli.problems import failure
 from eventstore.log import LogLimits
@@ -33,6 +33,13 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8787, ge=0, le=65535)
     data_dir: Path = Field(default_factory=default_data_dir)
+    preview_port: int | None = Field(default=None, ge=0, le=65535)
+    """Where previews are served: 0 for a free port; the one after `port` when not given."""
+    preview_url: str = Field(
+        default="http://{slug}.localhost:{port}",
+        pattern=r"^https?://\{slug\}\.[A-Za-z0-9.-]+(:(\{port\}|[0-9]+))?$",
+    )
+    """How browsers reach a preview: every one has a host name, and so an origin, of its own."""
     provider: Literal["auto", "bubblewrap", "process"] = "auto"
     origin: str | None = None
     """The log's name in checkpoints; made once at first start when not given (PROOF P4.3)."""
@@ -50,6 +57,7 @@ class Settings(BaseSettings):
     runs: RunLimits = RunLimits()
     runner: RunnerLimits = RunnerLimits()
     api: ApiLimits = ApiLimits()
+    previews: PreviewLimits = PreviewLimits()
     log: LogLimits = LogLimits()
     sequencer: SequencerLimits = SequencerLimits()
     sign_in: SignInLimits = SignInLimits()

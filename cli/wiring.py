@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from cli.execution import Execution, TemplateNames
 from cli.hosting import Hosting
 from cli.keys import Keyring, load_or_make_keyring, load_or_make_secrets_key
 from cli.oidc import open_sign_in
+from cli.previewing import PreviewPlace, serving_previews
 from cli.settings import Settings
 from cli.witnesses import Panel, load_witnesses, server_policy
 from eventstore.blobs import BlobStore
@@ -41,6 +43,7 @@ from runs.dispatch import Dispatcher
 from runs.files import FileService
 from runs.keys import KeyService, KeyUse
 from runs.organization import Founded, first_start
+from runs.previews import PreviewService
 from runs.quotas import QuotaService
 from runs.reap import Reaper
 from runs.redactions import RedactionService
@@ -76,11 +79,15 @@ class Server:
     first: Founded | None
     """What the first start made; None on later ones."""
     recovered: dict[str, int]
+    preview_url: Callable[[str], str]
+    """The address of the preview with this slug."""
 
 
 @contextlib.asynccontextmanager
-async def open_server(settings: Settings) -> AsyncGenerator[Server]:
+async def open_server(settings: Settings, previews: socket.socket | None = None) -> AsyncGenerator[Server]:
     """Open the data folder, recover what a crash left, and serve until the block ends.
+
+    `previews` is the socket that previews are served on; one is opened as the settings say without it.
 
     Order matters: the lock first; the keys before the database that they sign; the global log checked
     before anything is signed; the runner's start, which ends a crashed predecessor's sandboxes, before
@@ -88,6 +95,8 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
     """
     with DataFolder(settings.data_dir):
         async with contextlib.AsyncExitStack() as stack:
+            place = PreviewPlace.of(settings, previews)
+            stack.callback(place.listener.close)
             keyring = load_or_make_keyring(settings.data_dir, settings.origin)
             blobs = BlobStore(settings.data_dir / "blobs")
             runner = await _start_runner(settings)
@@ -127,12 +136,16 @@ async def open_server(settings: Settings) -> AsyncGenerator[Server]:
                 quotas=quotas,
                 secrets=secrets,
                 sign_in=sign_in,
+                previews=PreviewService(store, settings.runs, now_ms, place.url_of),
             )
             await services.commands.recover()
             stack.push_async_callback(services.commands.close)
             runner.tell_expired(reaper.record_expired)
-            _run_forever(stack, reaper, proof.sequencer, services.key_use, services.watch)
-            yield Server(create_app(services), keyring, runner, services, quotas, first, recovered)
+            await stack.enter_async_context(serving_previews(settings, services, runner, now_ms, place))
+            _run_forever(stack, reaper, proof.sequencer, services.key_use, services.watch, services.previews)
+            yield Server(
+                create_app(services), keyring, runner, services, quotas, first, recovered, place.url_of
+            )
             services.closing.set()
 
 
@@ -200,6 +213,7 @@ def _services(
     settings: Settings, keyring: Keyring, store: SqliteLog, blobs: BlobStore, runner: LocalRunner,
     dispatcher: Dispatcher, proof: _Proof, logs: CommandLogs, quotas: QuotaService, secrets: SecretService,
     sign_in: SignIn | None,
+    previews: PreviewService,
 ) -> Services:  # fmt: skip
     templates = TemplateNames(runner.templates)
     runs = RunService(store, dispatcher, templates, settings.runs, now_ms, quotas=quotas)
@@ -237,6 +251,7 @@ def _services(
         watch=KeyWatch(store, closing, settings.api, sign_in.service.is_open if sign_in else None),
         usage=UsageService(store, now_ms),
         rate=RateLimiter(settings.rate_limit_per_minute, time.monotonic_ns),
+        previews=previews,
         blob_path=blobs.path,
         temporary_dir=_emptied(settings.data_dir / "tmp"),
         sequencer=proof.sequencer,

@@ -13,6 +13,7 @@ from typing import Self
 
 from client.accounts import AccountMethods
 from client.files import FileMethods
+from client.previews import PreviewMethods
 from client.proof import ProofMethods
 from client.runs import RunMethods
 from client.sandboxes import SandboxMethods
@@ -20,7 +21,9 @@ from client.secrets import SecretMethods
 from client.transport import BodyLimits, Person, Timeouts, Transport
 
 
-class CrownestClient(RunMethods, ProofMethods, SandboxMethods, FileMethods, AccountMethods, SecretMethods):
+class CrownestClient(
+    RunMethods, ProofMethods, SandboxMethods, FileMethods, PreviewMethods, AccountMethods, SecretMethods
+):
     """A synchronous client of one server; close it, or use it as a context manager."""
 
     def __init__(

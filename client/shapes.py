@@ -173,6 +173,19 @@ class Usage(TypedDict, total=False):
     projects: list[ProjectUsage]
 
 
+class Preview(TypedDict, total=False):
+    """A preview (CONTRACT §8)."""
+
+    id: Required[str]
+    url: Required[str]
+    sandboxId: str
+    port: int
+    authMode: str
+    createdAt: str
+    expiresAt: str
+    revokedAt: str
+
+
 class ApiKey(TypedDict, total=False):
     """An API key without its secret (CONTRACT §8)."""
 

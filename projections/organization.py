@@ -11,6 +11,7 @@ from evidence.canonical import decode, encode
 from projections.artifact import merge_collected, merge_removed
 from projections.command import merge_finished, merge_started
 from projections.documents import known_document
+from projections.preview import merge_preview_created, merge_preview_expired, merge_preview_revoked
 from projections.sandbox import merge_created, merge_destroyed, merge_extended
 from projections.usage import meter_organization_event
 
@@ -137,4 +138,7 @@ _HANDLERS: Mapping[str, Callable[[ViewWriter, str, Event], ViewRow]] = {
     "artifact_collected": _artifact_collected,
     "artifact_deleted": _artifact_removed,
     "artifact_expired": _artifact_removed,
+    "preview_created": merge_preview_created,
+    "preview_revoked": merge_preview_revoked,
+    "preview_expired": merge_preview_expired,
 }

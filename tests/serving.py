@@ -111,6 +111,7 @@ def settings(data_dir: Path, **overrides: Any) -> Settings:
     fields: dict[str, Any] = {
         "data_dir": data_dir,
         "provider": "process",
+        "preview_port": 0,
         "api": ApiLimits(heartbeat_s=0.5),
         "runs": RunLimits(storage_retry_s=0.2),
         "sequencer": SequencerLimits(interval_s=0.02),  # bundles wait for the log: tests need not a second

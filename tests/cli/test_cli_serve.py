@@ -14,13 +14,13 @@ from pathlib import Path
 
 from tests.cli.cli_runner import CROWNEST
 
-LINES = ("API base", "API key", "data folder", "sandbox", "limits", "stop")
+LINES = ("API base", "API key", "data folder", "sandbox", "limits", "previews", "stop")
 STOP_S_MAX = 30
 
 
 @contextmanager
 def _serve(home: Path, data: str, *arguments: str) -> Generator[list[str]]:
-    """The six lines of a server that runs while the block does."""
+    """The seven lines of a server that runs while the block does."""
     env = {"PATH": os.environ["PATH"], "HOME": str(home), "CROWNEST_PROVIDER": "process"}
     command = [CROWNEST, "serve", "--data", str(home / data), *(arguments or ("--port", "0"))]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, cwd=home, text=True) as process:
@@ -36,8 +36,8 @@ def _config(home: Path) -> Path:
     return home / ".config" / "crownest" / "config.json"
 
 
-def test_a_first_start_prints_six_lines_and_logs_the_command_line_in(tmp_path: Path) -> None:
-    """Address, key, folder, sandbox, limits, how to stop; the configuration is for its owner alone."""
+def test_a_first_start_prints_seven_lines_and_logs_the_command_line_in(tmp_path: Path) -> None:
+    """Address, key, folder, sandbox, limits, previews, stop; the configuration is its owner's alone."""
     with _serve(tmp_path, "data") as lines:
         assert [line[:12].strip() for line in lines] == list(LINES)
         stored = json.loads(_config(tmp_path).read_text())
@@ -46,7 +46,8 @@ def test_a_first_start_prints_six_lines_and_logs_the_command_line_in(tmp_path: P
         assert str(tmp_path / "data") in lines[2]
         assert "isolation" in lines[3]
         assert "NOT enforced" in lines[4]
-        assert "Ctrl-C" in lines[5]
+        assert re.search(r"http://….localhost:\d+$", lines[5])
+        assert "Ctrl-C" in lines[6]
     assert stat.S_IMODE(_config(tmp_path).stat().st_mode) == 0o600
     for secret in (tmp_path / "data" / "keys").iterdir():
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
@@ -98,6 +99,8 @@ def test_a_taken_port_and_an_open_address_are_refused_before_anything_is_made(tm
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert "Cannot listen" in _refused(tmp_path, "--port", port, "--data", str(tmp_path / "data"))
+        refused = _refused(tmp_path, "--port", "0", "--preview-port", port, "--data", str(tmp_path / "data"))
+        assert "--preview-port" in refused
     refused = _refused(tmp_path, "--host", "0.0.0.0", "--port", "0", "--data", str(tmp_path / "data"))
     assert "isolates nothing" in refused
     assert not (tmp_path / "data").exists()

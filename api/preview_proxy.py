@@ -1,0 +1,256 @@
+"""The preview proxy: a server of its own beside the API, which lets requests in and passes them on.
+
+It has its own port and one host name per preview, so that a program under test shares an origin neither with
+the API nor with another preview. It is no ASGI application, since those cannot pass WebSockets and streamed
+bodies through untouched. It answers nothing itself but refusals, and one redirect that takes a token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+import h11
+
+from api.errors import envelope, refusal_of
+from api.limits import PreviewLimits
+from api.preview_exchange import ClientGone, Side, ended, forward
+from api.preview_heads import Head, cookie_of, location_of, read_head
+from runs.access import Principal
+from runs.ids import new_id
+from runs.previews import Dial, Preview, PreviewService
+from runs.refusal import Refusal
+
+logger = logging.getLogger(__name__)
+
+ACCEPT_PAUSE_S = 1.0
+SAFE_METHODS = frozenset({b"GET", b"HEAD"})
+
+Authenticate = Callable[[str], Awaitable[Principal | None]]
+"""The principal of an API key, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Why a connection is open: it ends when this no longer holds."""
+
+    slug: str
+    key: str | None
+    """The API key that let it in; None where the preview's token did."""
+
+
+class PreviewProxy:
+    """Serves one listening socket. `scheme` is what browsers see, perhaps of a TLS proxy in front."""
+
+    def __init__(
+        self, previews: PreviewService, authenticate: Authenticate, dial: Dial, limits: PreviewLimits,
+        now_ms: Callable[[], int], *, scheme: str = "http",
+    ) -> None:  # fmt: skip
+        self._previews = previews
+        self._authenticate = authenticate
+        self._dial = dial
+        self._limits = limits
+        self._now_ms = now_ms
+        self._scheme = scheme
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._open: dict[Grant, set[asyncio.Task[None]]] = {}
+        self._per_preview: Counter[str] = Counter()
+
+    def __repr__(self) -> str:
+        return f"PreviewProxy({len(self._tasks)} connections)"
+
+    @contextlib.asynccontextmanager
+    async def serving(self, listener: socket.socket) -> AsyncGenerator[None]:
+        """Serve until the block ends; open connections end with it."""
+        loop = asyncio.get_running_loop()
+        listener.setblocking(False)
+        loop.add_reader(listener, self._accept, listener)
+        checking = asyncio.create_task(self._check_forever(), name="preview checks")
+        try:
+            yield
+        finally:
+            loop.remove_reader(listener)
+            tasks = [checking, *self._tasks]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Take one connection; in a callback of our own, so that none is accepted and served by nobody."""
+        try:
+            connection, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError:  # no descriptor is left: what waits in the queue waits a little longer
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(listener)
+            self._tasks.add(pause := asyncio.create_task(self._accept_later(listener)))
+            pause.add_done_callback(self._tasks.discard)
+            return
+        if len(self._tasks) >= self._limits.connections_max:
+            connection.close()
+            return
+        task = asyncio.create_task(self._serve(connection), name="preview connection")
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._served, connection))
+
+    def _served(self, connection: socket.socket, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        connection.close()  # for a task that was canceled before it began
+
+    async def _accept_later(self, listener: socket.socket) -> None:
+        await asyncio.sleep(ACCEPT_PAUSE_S)
+        asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        reader, writer = await asyncio.open_connection(sock=connection, limit=self._limits.buffer_bytes)
+        client = Side(h11.SERVER, reader, writer, self._limits)
+        try:
+            while await self._serve_one(client):
+                client.http.start_next_cycle()
+            await client.close()
+        except (OSError, h11.ProtocolError, ClientGone):
+            pass  # cut off in the middle, which the client sees: its answer is not whole
+        except asyncio.CancelledError:
+            pass  # the preview has ended, or the server stops: nobody awaits this task
+        finally:
+            writer.transport.abort()
+
+    async def _serve_one(self, client: Side) -> bool:
+        """One request; whether another may follow on this connection."""
+        try:
+            async with asyncio.timeout(self._limits.head_s):
+                request = await client.next_event()
+            if not isinstance(request, h11.Request):
+                return False
+            head = read_head(request)
+            preview, grant, fresh_token = await self._admit(head)
+            if fresh_token is not None:
+                await self._take_token(client, head, preview, fresh_token)
+                return False
+            with self._opened(grant):
+                return await forward(client, head, preview, self._dial, self._limits, scheme=self._scheme)
+        except h11.RemoteProtocolError as error:
+            refusal = Refusal("invalid_request", f"The request could not be read: {error}")
+        except (OSError, ClientGone):
+            raise
+        except Exception as error:  # noqa: BLE001 # answered in the envelope, and logged
+            refusal = refusal_of(error) or self._our_fault(error)
+        await self._refuse(client, refusal)
+        return False
+
+    async def _admit(self, head: Head) -> tuple[Preview, Grant, str | None]:
+        """Who may look at what; the third is a token from the address, to be kept in a cookie."""
+        preview = await self._previews.live(head.slug)
+        if preview is None:
+            raise ended()
+        given = head.credentials
+        if preview.auth_mode == "authenticated":
+            return preview, Grant(head.slug, await self._admit_key(preview, given.key)), None
+        tokens = [token for token in (given.header_token, given.query_token) if token is not None][:1]
+        for token in tokens or given.cookie_tokens:
+            if await self._previews.is_token(preview, token):
+                in_address = token == given.query_token and given.header_token is None
+                fresh = in_address and head.request.method in SAFE_METHODS and not head.upgrade
+                return preview, Grant(head.slug, None), token if fresh else None
+        raise Refusal(
+            "unauthorized",
+            "This preview needs its token: open its address with ?crownest_preview_token=… added, "
+            "or send the header x-crownest-preview-token.",
+        )
+
+    async def _admit_key(self, preview: Preview, key: str | None) -> str:
+        if key is None:
+            raise Refusal(
+                "unauthorized", "This preview needs an API key: send Authorization: Bearer cn_live_…."
+            )
+        who = await self._authenticate(key)
+        if who is None:
+            raise Refusal("unauthorized", "This API key is unknown or revoked. Send a valid key.")
+        if not who.sees(preview.org_id, preview.project_id):
+            raise ended()
+        who.require("preview:read")
+        return key
+
+    @contextlib.contextmanager
+    def _opened(self, grant: Grant) -> Generator[None]:
+        """Count the exchange while it lasts, and let `_check_forever` end it."""
+        if self._per_preview[grant.slug] >= self._limits.connections_per_preview_max:
+            raise Refusal(
+                "slow_down", "Too many connections to this preview are open. Try again in a moment."
+            )
+        task = asyncio.current_task()
+        assert task is not None
+        self._per_preview[grant.slug] += 1
+        self._open.setdefault(grant, set()).add(task)
+        try:
+            yield
+        finally:
+            self._open[grant].discard(task)
+            if not self._open[grant]:
+                del self._open[grant]
+            self._per_preview[grant.slug] -= 1
+            if not self._per_preview[grant.slug]:
+                del self._per_preview[grant.slug]
+
+    async def _check_forever(self) -> None:
+        """End connections whose preview or key has ended, `check_s` later at most and a look-up."""
+        while True:
+            await asyncio.sleep(self._limits.check_s)
+            for grant in tuple(self._open):
+                if not await self._holds(grant):
+                    for task in self._open.get(grant, ()):
+                        task.cancel()
+
+    async def _holds(self, grant: Grant) -> bool:
+        try:
+            preview = await self._previews.live(grant.slug)
+            if preview is not None and grant.key is not None:
+                await self._admit_key(preview, grant.key)
+        except Refusal:
+            return False
+        except Exception:
+            logger.exception("a preview could not be checked; its connections are closed")
+            return False
+        return preview is not None
+
+    async def _take_token(self, client: Side, head: Head, preview: Preview, token: str) -> None:
+        """303 to the same place without the token, which a cookie of this one host keeps."""
+        lifetime_s = max(0, (preview.expires_at_ms - self._now_ms()) // 1000)
+        cookie = cookie_of(token, secure=self._scheme == "https", lifetime_s=lifetime_s)
+        headers = [
+            ("location", location_of(head.target).decode("ascii")),
+            ("set-cookie", cookie),
+            ("referrer-policy", "no-referrer"),
+            ("x-request-id", new_id("req")),
+        ]
+        await self._answer(client, 303, headers, b"")
+
+    async def _refuse(self, client: Side, refusal: Refusal) -> None:
+        request_id = new_id("req")
+        status, headers, body = envelope(refusal, request_id)
+        await self._answer(client, status, [*headers.items(), ("x-request-id", request_id)], body)
+
+    async def _answer(
+        self, client: Side, status: int, headers: Iterable[tuple[str, str]], body: bytes
+    ) -> None:
+        """An answer of our own, after which the connection closes."""
+        if client.http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+            return
+        own = [("content-length", str(len(body))), ("cache-control", "no-store"), ("connection", "close")]
+        await client.send(h11.Response(status_code=status, headers=[*headers, *own]))
+        if body and not client.asked_for_head:
+            await client.send(h11.Data(data=body))
+        await client.send(h11.EndOfMessage())
+        await client.linger()
+
+    def _our_fault(self, error: Exception) -> Refusal:
+        logger.error("a preview request failed", exc_info=error)
+        return Refusal("internal_error", "The server failed. Report this request's id to its operator.")
