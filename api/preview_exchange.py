@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -23,25 +24,25 @@ class ClientGone(Exception):
     """The client closed its connection: nobody waits for the answer."""
 
 
-class Side:
-    """One end of an exchange: h11 over a stream, with a bounded head and bounded buffers."""
+class Side(ABC):
+    """One end of an exchange: h11 over a connection, with a bounded head."""
 
-    def __init__(
-        self, role: type[h11.CLIENT | h11.SERVER], reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
-        limits: PreviewLimits,
-    ) -> None:  # fmt: skip
+    def __init__(self, role: type[h11.CLIENT | h11.SERVER], limits: PreviewLimits) -> None:
         self.http = h11.Connection(role, max_incomplete_event_size=limits.head_bytes_max)
-        self.reader = reader
-        self.writer = writer
         self.moved: Callable[[], object] = lambda: None
         """Called whenever bytes went in or out."""
-        self.asked_for_head = False
-        """The last request was a HEAD: its answer has no body."""
         self._limits = limits
-        writer.transport.set_write_buffer_limits(high=limits.buffer_bytes)
 
     def __repr__(self) -> str:
-        return f"Side({self.http.states})"
+        return f"{type(self).__name__}({self.http.states})"
+
+    @abstractmethod
+    async def read(self) -> bytes:
+        """Bytes as they come; empty at the end."""
+
+    @abstractmethod
+    async def write(self, data: bytes) -> None:
+        """Write raw bytes, and wait while too many are under way."""
 
     async def next_event(self) -> Any:
         """The next event of h11; waits for bytes. Raises `h11.RemoteProtocolError`, `OSError`."""
@@ -49,9 +50,13 @@ class Side:
             self.http.receive_data(await self.read())
         if isinstance(event, h11.Request | h11.InformationalResponse | h11.Response):
             self._check_size(event)
-        if isinstance(event, h11.Request):
-            self.asked_for_head = event.method == b"HEAD"
         return event
+
+    async def send(self, event: h11.Event) -> None:
+        """Write what h11 makes of the event."""
+        data = self.http.send(event)
+        if data:
+            await self.write(data)
 
     def _check_size(self, head: h11.Request | h11.InformationalResponse | h11.Response) -> None:
         """h11 bounds what it waits for, not what came at once."""
@@ -59,31 +64,45 @@ class Side:
         if size > self._limits.head_bytes_max:
             raise h11.RemoteProtocolError("The headers are too large")
 
-    async def send(self, event: h11.Event) -> None:
-        """Write what h11 makes of the event, and wait while too much of it is under way."""
-        data = self.http.send(event)
-        if data:
-            await self.write(data)
+
+class ClientSide(Side):
+    """The client's end, over a buffered stream: no byte that was read is lost when its reader is canceled."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: PreviewLimits
+    ) -> None:
+        super().__init__(h11.SERVER, limits)
+        self._reader = reader
+        self._writer = writer
+        writer.transport.set_write_buffer_limits(high=limits.buffer_bytes)
+        peer = writer.get_extra_info("peername")
+        self.address = str(peer[0]) if peer else "unknown"
+        self.asked_for_head = False
+        """The present request is a HEAD: its answer has no body."""
 
     async def read(self) -> bytes:
         """Bytes as they come; empty at the end."""
-        data = await self.reader.read(CHUNK_BYTES)
+        data = await self._reader.read(CHUNK_BYTES)
         self.moved()
         return data
 
     async def write(self, data: bytes) -> None:
         """Write raw bytes, and wait while too many are under way."""
-        self.writer.write(data)
-        await self.writer.drain()
+        self._writer.write(data)
+        await self._writer.drain()
         self.moved()
 
     async def close(self) -> None:
         """Flush and close; a peer that does not read is cut off."""
-        self.writer.close()
+        self._writer.close()
         try:
-            await asyncio.wait_for(self.writer.wait_closed(), self._limits.linger_s)
+            await asyncio.wait_for(self._writer.wait_closed(), self._limits.linger_s)
         except (OSError, TimeoutError):
-            self.writer.transport.abort()
+            self.abort()
+
+    def abort(self) -> None:
+        """Close at once; what was not sent is lost."""
+        self._writer.transport.abort()
 
     async def linger(self) -> None:
         """Say that nothing more comes, and drop what the client still sends, so that it sees the answer.
@@ -92,24 +111,50 @@ class Side:
         """
         dropped = 0
         with contextlib.suppress(OSError, TimeoutError):
-            self.writer.write_eof()
+            self._writer.write_eof()
             async with asyncio.timeout(self._limits.linger_s):
                 while dropped < self._limits.linger_bytes_max and (data := await self.read()):
                     dropped += len(data)
 
 
+class ProgramSide(Side):
+    """The program's end, over the bare socket.
+
+    A program may answer and hang up before it has read everything. A stream would give up reading as soon
+    as writing fails, and lose that answer; here the two directions fail each by itself.
+    """
+
+    def __init__(self, connection: socket.socket, limits: PreviewLimits) -> None:
+        super().__init__(h11.CLIENT, limits)
+        connection.setblocking(False)
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+
+    async def read(self) -> bytes:
+        """Bytes as they come; empty at the end."""
+        data = await self._loop.sock_recv(self._connection, CHUNK_BYTES)
+        self.moved()
+        return data
+
+    async def write(self, data: bytes) -> None:
+        """Write raw bytes; returns once the kernel has them all."""
+        await self._loop.sock_sendall(self._connection, data)
+        self.moved()
+
+    def close(self) -> None:
+        """Close; the kernel still sends what it has."""
+        self._connection.close()
+
+
 async def forward(
-    client: Side, head: Head, preview: Preview, dial: Dial, limits: PreviewLimits, *, scheme: str
+    client: ClientSide, head: Head, preview: Preview, dial: Dial, limits: PreviewLimits, *, scheme: str
 ) -> bool:
     """Pass one request to the program and its answer back; whether the client may send another one.
 
     Raises a `Refusal` while nothing of an answer was sent; later failures raise what they are.
     """
-    peer = client.writer.get_extra_info("peername")
-    request = to_program(head, preview, client_ip=peer[0] if peer else "unknown", scheme=scheme)
-    connection = await _dial(dial, preview, limits)
-    reader, writer = await asyncio.open_connection(sock=connection, limit=limits.buffer_bytes)
-    program = Side(h11.CLIENT, reader, writer, limits)
+    request = to_program(head, preview, client_ip=client.address, scheme=scheme)
+    program = ProgramSide(await _dial(dial, preview, limits), limits)
     try:
         async with asyncio.timeout(limits.idle_s) as idle:
             client.moved = program.moved = partial(_postpone, idle, limits.idle_s)
@@ -117,14 +162,13 @@ async def forward(
             switched = await exchange.run(request)
             if switched:
                 await exchange.tunnel(switched)
-                await program.close()
     except (h11.RemoteProtocolError, OSError) as error:  # a TimeoutError is an OSError
         if client.http.our_state is h11.SEND_RESPONSE:
             raise _unavailable(preview, _reason(error)) from error
         raise
     finally:
         client.moved = lambda: None
-        program.writer.transport.abort()
+        program.close()
     return client.http.our_state is h11.DONE and client.http.their_state is h11.DONE
 
 
@@ -135,13 +179,11 @@ def _postpone(deadline: asyncio.Timeout, silence_s: float) -> None:
 
 async def _dial(dial: Dial, preview: Preview, limits: PreviewLimits) -> socket.socket:
     try:
-        connection = await asyncio.wait_for(dial(preview.sandbox_id, preview.port), limits.dial_s)
+        return await asyncio.wait_for(dial(preview.sandbox_id, preview.port), limits.dial_s)
     except SandboxGone:
         raise ended() from None
     except (PortClosed, OSError):
         raise _unavailable(preview, "nothing listens there") from None
-    connection.setblocking(False)
-    return connection
 
 
 def ended() -> Refusal:
@@ -169,7 +211,7 @@ def _reason(error: Exception) -> str:
 class _Exchange:
     """The two directions of one request."""
 
-    def __init__(self, client: Side, program: Side) -> None:
+    def __init__(self, client: ClientSide, program: ProgramSide) -> None:
         self._client = client
         self._program = program
 

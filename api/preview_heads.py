@@ -94,23 +94,11 @@ def read_head(request: h11.Request) -> Head:
 def to_program(head: Head, preview: Preview, *, client_ip: str, scheme: str) -> h11.Request:
     """The request as the program gets it: no credential, cookie, header or parameter of ours in it."""
     secrets = [secret.encode("latin-1", "replace") for secret in _secrets(head.credentials)]
-    own_host = b"localhost:%d" % preview.port
-    headers: list[Header] = [(b"Host", own_host)]
+    headers: list[Header] = [(b"Host", b"localhost:%d" % preview.port)]
     for raw_name, name, value in _passing(head.request):
-        spelled = name.replace(b"_", b"-")  # some programs cannot tell X_Forwarded_For from X-Forwarded-For
-        if name == b"host" or spelled in FORWARDED or spelled.startswith(OUR_PREFIX):
-            continue
-        if name == b"authorization" and (preview.auth_mode == "authenticated" or _is_key(value)):
-            continue
-        if name == b"cookie":
-            value = _without_our_cookies(value)  # noqa: PLW2901
-            if not value:
-                continue
-        if name == b"origin" and value == scheme.encode() + b"://" + head.host:
-            value = b"http://" + own_host  # noqa: PLW2901 # the same origin, as the program sees itself
-        if any(secret in value for secret in secrets):
-            continue
-        headers.append((raw_name, value))
+        passed = _value_for_program(name, value, head, preview, scheme)
+        if passed and not any(secret in passed for secret in secrets):
+            headers.append((raw_name, passed))
     headers += [
         (b"X-Forwarded-Host", head.host),
         (b"X-Forwarded-Proto", scheme.encode()),
@@ -125,17 +113,28 @@ def to_program(head: Head, preview: Preview, *, client_ip: str, scheme: str) -> 
     return h11.Request(method=head.request.method, target=head.target, headers=headers)
 
 
+def _value_for_program(name: bytes, value: bytes, head: Head, preview: Preview, scheme: str) -> bytes | None:
+    """What the program gets of one header; None or nothing where it is ours."""
+    spelled = _spelled(name)
+    if name == b"host" or spelled in FORWARDED or spelled.startswith(OUR_PREFIX):
+        return None
+    if name == b"authorization" and (preview.auth_mode == "authenticated" or _is_key(value)):
+        return None
+    if name == b"cookie":
+        return _without_our_cookies(value)
+    if name == b"origin" and value == scheme.encode() + b"://" + head.host:
+        return b"http://localhost:%d" % preview.port  # the same origin, as the program sees itself
+    return value
+
+
 def to_client(answer: h11.Response | h11.InformationalResponse) -> list[Header]:
     """The headers of an answer as the client gets them: the program cannot speak for us."""
     headers: list[Header] = []
     for raw_name, name, value in _passing(answer):
-        if name.replace(b"_", b"-").startswith(OUR_PREFIX):
+        is_cookie = name == b"set-cookie"
+        if _spelled(name).startswith(OUR_PREFIX) or (is_cookie and value.split(b"=")[0].strip() == COOKIE):
             continue
-        if name == b"set-cookie":
-            if value.split(b"=")[0].strip() == COOKIE:
-                continue
-            value = _host_only(value)  # noqa: PLW2901
-        headers.append((raw_name, value))
+        headers.append((raw_name, _host_only(value) if is_cookie else value))
     if answer.status_code == SWITCHING_PROTOCOLS:
         return [*headers, (b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
     length = _first(answer.headers, b"content-length")
@@ -167,8 +166,13 @@ def _passing(
     dropped = HOP_BY_HOP | named | {b"content-length"}
     for raw_name, value in event.headers.raw_items():
         name = raw_name.lower()
-        if name not in dropped:
+        if _spelled(name) not in dropped:
             yield raw_name, name, value
+
+
+def _spelled(name: bytes) -> bytes:
+    """Some programs cannot tell X_Forwarded_For from X-Forwarded-For: neither do our rules."""
+    return name.replace(b"_", b"-")
 
 
 def _framing(request: h11.Request) -> list[Header]:

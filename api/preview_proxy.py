@@ -20,7 +20,7 @@ import h11
 
 from api.errors import envelope, refusal_of
 from api.limits import PreviewLimits
-from api.preview_exchange import ClientGone, Side, ended, forward
+from api.preview_exchange import ClientGone, ClientSide, ended, forward
 from api.preview_heads import Head, cookie_of, location_of, read_head
 from runs.access import Principal
 from runs.ids import new_id
@@ -111,7 +111,7 @@ class PreviewProxy:
     async def _serve(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=connection, limit=self._limits.buffer_bytes)
-        client = Side(h11.SERVER, reader, writer, self._limits)
+        client = ClientSide(reader, writer, self._limits)
         try:
             while await self._serve_one(client):
                 client.http.start_next_cycle()
@@ -121,15 +121,16 @@ class PreviewProxy:
         except asyncio.CancelledError:
             pass  # the preview has ended, or the server stops: nobody awaits this task
         finally:
-            writer.transport.abort()
+            client.abort()
 
-    async def _serve_one(self, client: Side) -> bool:
+    async def _serve_one(self, client: ClientSide) -> bool:
         """One request; whether another may follow on this connection."""
         try:
             async with asyncio.timeout(self._limits.head_s):
                 request = await client.next_event()
             if not isinstance(request, h11.Request):
                 return False
+            client.asked_for_head = request.method == b"HEAD"
             head = read_head(request)
             preview, grant, fresh_token = await self._admit(head)
             if fresh_token is not None:
@@ -221,7 +222,7 @@ class PreviewProxy:
             return False
         return preview is not None
 
-    async def _take_token(self, client: Side, head: Head, preview: Preview, token: str) -> None:
+    async def _take_token(self, client: ClientSide, head: Head, preview: Preview, token: str) -> None:
         """303 to the same place without the token, which a cookie of this one host keeps."""
         lifetime_s = max(0, (preview.expires_at_ms - self._now_ms()) // 1000)
         cookie = cookie_of(token, secure=self._scheme == "https", lifetime_s=lifetime_s)
@@ -233,13 +234,13 @@ class PreviewProxy:
         ]
         await self._answer(client, 303, headers, b"")
 
-    async def _refuse(self, client: Side, refusal: Refusal) -> None:
+    async def _refuse(self, client: ClientSide, refusal: Refusal) -> None:
         request_id = new_id("req")
         status, headers, body = envelope(refusal, request_id)
         await self._answer(client, status, [*headers.items(), ("x-request-id", request_id)], body)
 
     async def _answer(
-        self, client: Side, status: int, headers: Iterable[tuple[str, str]], body: bytes
+        self, client: ClientSide, status: int, headers: Iterable[tuple[str, str]], body: bytes
     ) -> None:
         """An answer of our own, after which the connection closes."""
         if client.http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:

@@ -23,10 +23,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         kept = running.run(
             "echo hi > r.txt", keepSandbox=True, artifacts=[{"path": "r.txt"}], metadata={"a.b": "c"}
         )
-        running.run("cat r.txt", sandboxId=kept["sandboxId"])
         opened = running.http.post(f"/v1/sandboxes/{kept['sandboxId']}/previews", json={"port": 80})
         running.http.delete(f"/v1/previews/{opened.json()['preview']['id']}")
         running.http.post(f"/v1/sandboxes/{kept['sandboxId']}/previews", json={"port": 81})
+        running.run("cat r.txt", sandboxId=kept["sandboxId"])
         running.http.delete(f"/v1/artifacts/{kept['artifactIds'][0]}")
         running.http.post(f"/v1/workspace-runs/{running.create()}/cancel")
         running.upload(running.create(metadata={"left": "waiting"}), archive({"a": b""}))
