@@ -97,7 +97,7 @@ def to_program(head: Head, preview: Preview, *, client_ip: str, scheme: str) -> 
     headers: list[Header] = [(b"Host", b"localhost:%d" % preview.port)]
     for raw_name, name, value in _passing(head.request):
         passed = _value_for_program(name, value, head, preview, scheme)
-        if passed and not any(secret in passed for secret in secrets):
+        if passed is not None and not any(secret in passed for secret in secrets):
             headers.append((raw_name, passed))
     headers += [
         (b"X-Forwarded-Host", head.host),
@@ -114,14 +114,14 @@ def to_program(head: Head, preview: Preview, *, client_ip: str, scheme: str) -> 
 
 
 def _value_for_program(name: bytes, value: bytes, head: Head, preview: Preview, scheme: str) -> bytes | None:
-    """What the program gets of one header; None or nothing where it is ours."""
+    """What the program gets of one header; None where it is ours."""
     spelled = _spelled(name)
     if name == b"host" or spelled in FORWARDED or spelled.startswith(OUR_PREFIX):
         return None
     if name == b"authorization" and (preview.auth_mode == "authenticated" or _is_key(value)):
         return None
     if name == b"cookie":
-        return _without_our_cookies(value)
+        return _without_our_cookies(value) or None
     if name == b"origin" and value == scheme.encode() + b"://" + head.host:
         return b"http://localhost:%d" % preview.port  # the same origin, as the program sees itself
     return value

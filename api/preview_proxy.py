@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 
 import h11
 
@@ -246,7 +247,8 @@ class PreviewProxy:
         if client.http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             return
         own = [("content-length", str(len(body))), ("cache-control", "no-store"), ("connection", "close")]
-        await client.send(h11.Response(status_code=status, headers=[*headers, *own]))
+        reason = HTTPStatus(status).phrase
+        await client.send(h11.Response(status_code=status, headers=[*headers, *own], reason=reason))
         if body and not client.asked_for_head:
             await client.send(h11.Data(data=body))
         await client.send(h11.EndOfMessage())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Generator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -37,10 +37,12 @@ class PreviewPlace:
     url_of: Callable[[str], str]
 
     @classmethod
-    def of(cls, settings: Settings, listener: socket.socket | None) -> PreviewPlace:
-        """On this socket, or on one that is opened as the settings say."""
-        listener = listener or listen(settings.host, port_of_previews(settings), "--preview-port")
-        return cls(listener, partial(_url_of, settings.preview_url, listener.getsockname()[1]))
+    @contextmanager
+    def opened(cls, settings: Settings, listener: socket.socket | None) -> Generator[PreviewPlace]:
+        """On this socket, or on one that is opened as the settings say; closed when the block ends."""
+        with listener or listen(settings.host, port_of_previews(settings), "--preview-port") as listening:
+            port = listening.getsockname()[1]
+            yield cls(listening, partial(_url_of, settings.preview_url, port))
 
 
 def _url_of(template: str, port: int, slug: str) -> str:

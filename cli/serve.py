@@ -119,7 +119,7 @@ async def _announce(http: HttpServer, server: Server, settings: Settings, url: s
         ("data folder", f"{settings.data_dir.resolve()} (kept; {_recovered(server)})"),
         ("sandbox", _sandbox(server)),
         ("limits", describe_limits(server.runner.limits)),
-        ("previews", server.preview_url("…")),
+        ("previews", server.place.url_of("…")),
         ("stop", "Ctrl-C (what is recorded is on disk; runs that execute are ended as failed)"),
     )
     for name, text in lines:

@@ -79,24 +79,22 @@ class Server:
     first: Founded | None
     """What the first start made; None on later ones."""
     recovered: dict[str, int]
-    preview_url: Callable[[str], str]
-    """The address of the preview with this slug."""
+    place: PreviewPlace
+    """Where its previews are."""
 
 
 @contextlib.asynccontextmanager
 async def open_server(settings: Settings, previews: socket.socket | None = None) -> AsyncGenerator[Server]:
     """Open the data folder, recover what a crash left, and serve until the block ends.
 
-    `previews` is the socket that previews are served on; one is opened as the settings say without it.
-
+    `previews` is the socket that previews are served on; without it one is opened as the settings say.
     Order matters: the lock first; the keys before the database that they sign; the global log checked
     before anything is signed; the runner's start, which ends a crashed predecessor's sandboxes, before
     any run is ended as recovered, so that nothing of it still runs when its log says so.
     """
     with DataFolder(settings.data_dir):
         async with contextlib.AsyncExitStack() as stack:
-            place = PreviewPlace.of(settings, previews)
-            stack.callback(place.listener.close)
+            place = stack.enter_context(PreviewPlace.opened(settings, previews))
             keyring = load_or_make_keyring(settings.data_dir, settings.origin)
             blobs = BlobStore(settings.data_dir / "blobs")
             runner = await _start_runner(settings)
@@ -113,15 +111,7 @@ async def open_server(settings: Settings, previews: socket.socket | None = None)
             dispatcher = Dispatcher(store, execution, settings.runs, now_ms)
             stack.push_async_callback(dispatcher.close)
             logs = CommandLogs(settings.data_dir / "commands")
-            retention = Retention(store, blobs.delete_unless_newer, settings.runs, now_ms)
-            reaper = Reaper(
-                store,
-                runner.destroy_sandbox,
-                retention=retention,
-                logs=logs,
-                limits=settings.runs,
-                now_ms=now_ms,
-            )
+            reaper = _reaper(settings, store, blobs, runner, logs)
             await reaper.recover()
             recovered = await dispatcher.recover()
             services = _services(
@@ -143,9 +133,7 @@ async def open_server(settings: Settings, previews: socket.socket | None = None)
             runner.tell_expired(reaper.record_expired)
             await stack.enter_async_context(serving_previews(settings, services, runner, now_ms, place))
             _run_forever(stack, reaper, proof.sequencer, services.key_use, services.watch, services.previews)
-            yield Server(
-                create_app(services), keyring, runner, services, quotas, first, recovered, place.url_of
-            )
+            yield Server(create_app(services), keyring, runner, services, quotas, first, recovered, place)
             services.closing.set()
 
 
@@ -156,6 +144,19 @@ async def _start_runner(settings: Settings) -> LocalRunner:
         limits=replace(settings.runner, concurrent_runs_max=settings.runs.executing_max),
         provider=settings.provider,
         search_path=[Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder],
+    )
+
+
+def _reaper(
+    settings: Settings, store: SqliteLog, blobs: BlobStore, runner: LocalRunner, logs: CommandLogs
+) -> Reaper:
+    return Reaper(
+        store,
+        runner.destroy_sandbox,
+        retention=Retention(store, blobs.delete_unless_newer, settings.runs, now_ms),
+        logs=logs,
+        limits=settings.runs,
+        now_ms=now_ms,
     )
 
 
@@ -208,6 +209,18 @@ async def _open_proof(
     return _Proof(sequencer, keys, policy)
 
 
+def _hosting(
+    settings: Settings, runner: LocalRunner, blobs: BlobStore, quotas: QuotaService, secrets: SecretService
+) -> Hosting:
+    return Hosting(
+        runner,
+        blobs,
+        quotas=quotas,
+        secrets=secrets.values,
+        output_bytes_max=settings.runs.command_output_bytes_max,
+    )
+
+
 def _services(
     *,
     settings: Settings, keyring: Keyring, store: SqliteLog, blobs: BlobStore, runner: LocalRunner,
@@ -217,13 +230,7 @@ def _services(
 ) -> Services:  # fmt: skip
     templates = TemplateNames(runner.templates)
     runs = RunService(store, dispatcher, templates, settings.runs, now_ms, quotas=quotas)
-    host = Hosting(
-        runner,
-        blobs,
-        quotas=quotas,
-        secrets=secrets.values,
-        output_bytes_max=settings.runs.command_output_bytes_max,
-    )
+    host = _hosting(settings, runner, blobs, quotas, secrets)
     sandboxes = SandboxService(store, host, templates, settings.runs, quotas=quotas)
     closing = asyncio.Event()
     key_use = KeyUse(store, settings.runs, now_ms)

@@ -1,6 +1,8 @@
 """Previews through the API: made, listed, limited, revoked, expired (CONTRACT §2, §6.7, §7.2)."""
 
 import asyncio
+import shutil
+import socket
 import time
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -56,7 +58,7 @@ def org_events(running: Running) -> list[dict[str, Any]]:
 def later(running: Running, at_ms: int) -> PreviewService:
     """The same previews with another clock."""
     services = running.server.services
-    return PreviewService(services.store, services.runs.limits, lambda: at_ms, running.server.preview_url)
+    return PreviewService(services.store, services.runs.limits, lambda: at_ms, running.server.place.url_of)
 
 
 @pytest.fixture
@@ -87,7 +89,7 @@ def test_a_preview_is_the_object_of_the_contract(running: Running, sandbox: str)
     assert preview["expiresAt"] == sandbox_object["expiresAt"]
     assert preview["projectId"] == sandbox_object["projectId"]
     assert (preview["port"], preview["authMode"], preview["sandboxId"]) == (8000, "authenticated", sandbox)
-    assert preview["url"] == running.server.preview_url(preview["slug"])
+    assert preview["url"] == running.server.place.url_of(preview["slug"])
     assert preview["slug"] in preview["url"].split("/")[2].split(".")[0]
     assert running.http.get(f"/v1/previews/{preview['id']}").json() == {"preview": preview}
 
@@ -154,7 +156,7 @@ def test_previews_are_paged_newest_first_revoked_ones_too(running: Running, sand
     rest = running.http.get(f"{path}?limit=2&cursor={page['nextCursor']}").json()
     assert [one["id"] for one in page["data"] + rest["data"]] == ids[::-1]
     assert not rest["hasMore"]
-    assert all(one["url"] == running.server.preview_url(one["slug"]) for one in page["data"])
+    assert all(one["url"] == running.server.place.url_of(one["slug"]) for one in page["data"])
 
 
 def test_revoking_twice_changes_nothing(running: Running, sandbox: str) -> None:
@@ -330,3 +332,52 @@ async def _first_principal(running: Running) -> Any:
     from runs.credentials import authenticate
 
     return await authenticate(running.server.services.store, running.key)
+
+
+SERVER = "exec python3 -u -m http.server {port} --bind 127.0.0.1"
+
+
+@pytest.mark.parametrize("provider", ["bubblewrap", "process"])
+def test_a_program_in_a_sandbox_is_seen_through_its_preview(tmp_path: Path, provider: str) -> None:
+    """A real web server, started by a command of a warm sandbox, from the first 502 to the end of both."""
+    if provider == "bubblewrap" and shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed")
+    with serving(tmp_path, provider=provider) as running:
+        path = f"/v1/sandboxes/{warm(running)}"
+        file = {"path": "/workspace/hello.txt", "content": "seen from outside"}
+        assert running.http.put(f"{path}/files", json=file).status_code == 200
+        port = free_port()
+        preview = running.http.post(f"{path}/previews", json={"port": port}).json()["preview"]
+        url = httpx2.URL(preview["url"])
+        headers = {"host": url.netloc.decode(), "authorization": f"Bearer {running.key}"}
+        with httpx2.Client(
+            base_url=f"http://127.0.0.1:{url.port}", headers=headers, timeout=FINISH_S_MAX
+        ) as browser:
+            assert code(browser.get("/hello.txt")) == (502, "preview_unavailable")
+            command = SERVER.format(port=port)
+            started = running.http.post(
+                f"{path}/commands", json={"command": command, "background": True, "timeoutMs": 60_000}
+            )
+            assert started.status_code == 202, started.text
+            deadline = time.monotonic() + FINISH_S_MAX
+            while (answer := browser.get("/hello.txt")).status_code == 502:
+                assert time.monotonic() < deadline, answer.text
+                time.sleep(0.1)
+            assert (answer.status_code, answer.text) == (200, "seen from outside")
+            assert "hello.txt" in browser.get("/").text
+            running.http.delete(path)
+            assert code(browser.get("/hello.txt")) == (404, "not_found")
+
+
+def warm(running: Running) -> str:
+    """A warm sandbox's id."""
+    answer = running.http.post("/v1/sandboxes", json={"template": "python"})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["sandbox"]["id"])
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on; inside of namespaces every one is free."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
