@@ -84,17 +84,16 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def open_server(settings: Settings, previews: socket.socket | None = None) -> AsyncGenerator[Server]:
+async def open_server(settings: Settings, previews_on: socket.socket | None = None) -> AsyncGenerator[Server]:
     """Open the data folder, recover what a crash left, and serve until the block ends.
 
-    `previews` is the socket that previews are served on; without it one is opened as the settings say.
     Order matters: the lock first; the keys before the database that they sign; the global log checked
     before anything is signed; the runner's start, which ends a crashed predecessor's sandboxes, before
     any run is ended as recovered, so that nothing of it still runs when its log says so.
     """
     with DataFolder(settings.data_dir):
         async with contextlib.AsyncExitStack() as stack:
-            place = stack.enter_context(PreviewPlace.opened(settings, previews))
+            place = stack.enter_context(PreviewPlace.opened(settings, previews_on))
             keyring = load_or_make_keyring(settings.data_dir, settings.origin)
             blobs = BlobStore(settings.data_dir / "blobs")
             runner = await _start_runner(settings)
@@ -241,13 +240,7 @@ def _services(
         redactions=RedactionService(runs),
         sandboxes=sandboxes,
         commands=CommandService(
-            store,
-            host,
-            sandboxes=sandboxes,
-            quotas=quotas,
-            logs=logs,
-            limits=settings.runs,
-            now_ms=now_ms,
+            store, host, sandboxes=sandboxes, quotas=quotas, logs=logs, limits=settings.runs, now_ms=now_ms
         ),
         files=FileService(store, host, sandboxes, settings.runs),
         artifacts=ArtifactService(store, host, sandboxes, settings.runs, now_ms),
