@@ -2,5 +2,4 @@
 
 AWAITED = {
     "external_runs": "events appended from outside, and finish",
-    "previews": "previews of ports",
 }
