@@ -27,8 +27,8 @@ from tests.serving import Running
 
 PIECES = 800
 """50 MB."""
-IN_FLIGHT_MAX = 12 * 1024 * 1024
-"""What lies in the buffers of four sockets and of the proxy, generously."""
+IN_FLIGHT_MAX = 25 * 1024 * 1024
+"""What lies in the buffers of four sockets and of the proxy, generously: half of what is sent."""
 ENDS_S_MAX = 2.0
 
 
