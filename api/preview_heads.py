@@ -18,6 +18,8 @@ from runs.refusal import Refusal
 TOKEN_HEADER = b"x-crownest-preview-token"
 TOKEN_PARAMETER = "crownest_preview_token"  # noqa: S105 # a name, no secret
 COOKIE = b"crownest_preview"
+OUR_COOKIES = (b"crownest_", b"__Host-crownest_")
+"""How every cookie of ours begins, those of people who are signed in included."""
 COOKIES_OF_OURS_MAX = 8
 """Cookies of our name in one request that are tried; a program cannot set any, but its scripts can."""
 
@@ -132,7 +134,9 @@ def to_client(answer: h11.Response | h11.InformationalResponse) -> list[Header]:
     headers: list[Header] = []
     for raw_name, name, value in _passing(answer):
         is_cookie = name == b"set-cookie"
-        if _spelled(name).startswith(OUR_PREFIX) or (is_cookie and value.split(b"=")[0].strip() == COOKIE):
+        if _spelled(name).startswith(OUR_PREFIX) or (
+            is_cookie and value.split(b"=")[0].strip().startswith(OUR_COOKIES)
+        ):
             continue
         headers.append((raw_name, _host_only(value) if is_cookie else value))
     if answer.status_code == SWITCHING_PROTOCOLS:
@@ -255,5 +259,5 @@ def _our_cookies(headers: Iterable[Header]) -> list[str]:
 
 
 def _without_our_cookies(line: bytes) -> bytes:
-    kept = [pair for pair in line.split(b";") if pair.split(b"=")[0].strip() != COOKIE]
+    kept = [pair for pair in line.split(b";") if not pair.split(b"=")[0].strip().startswith(OUR_COOKIES)]
     return b";".join(kept).strip()
