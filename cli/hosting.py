@@ -8,9 +8,10 @@ from typing import Literal, cast
 
 from cli.execution import ArtifactStorage, Blobs, OpenSecrets
 from eventstore.log import NewEvent
+from runner.command import Ending
 from runner.files import FileRefused
 from runner.files import FileStat as RunnerFileStat
-from runner.interactive import CommandEnding, SandboxCommand
+from runner.interactive import SandboxCommand
 from runner.job import Limit, Report, RequestedArtifact
 from runner.link import SandboxUnavailable
 from runner.local import LocalRunner
@@ -197,7 +198,7 @@ def _stat(stat: RunnerFileStat) -> FileStat:
     return FileStat(stat.path, stat.name, stat.size_bytes, kind, stat.modified_at_ms)
 
 
-def _end(ending: CommandEnding) -> CommandEnd:
+def _end(ending: Ending) -> CommandEnd:
     status: Literal["exited", "canceled", "timed_out", "killed"] = "exited"
     if ending.killed:
         status = "killed"

@@ -26,22 +26,6 @@ class SandboxCommand:
     """Both streams together; None for the runner's own limit, which holds in any case."""
 
 
-@dataclass(frozen=True, slots=True)
-class CommandEnding:
-    """How a command ended: `exit_code`, or one of `timed_out`, `canceled` and `killed`."""
-
-    exit_code: int | None
-    timed_out: bool
-    canceled: bool
-    killed: bool
-    """The sandbox was destroyed or expired while the command ran."""
-    signal: str | None
-    """The last one that was sent to end it: `SIGTERM` or `SIGKILL`."""
-    duration_ms: int
-    dropped_bytes: Mapping[str, int]
-    """Output beyond the limit, by stream."""
-
-
 class CommandCancel(CancelSignal, Protocol):
     """Cancels one command: set alone it leaves it a moment after SIGTERM, with `forced` not even that."""
 

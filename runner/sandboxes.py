@@ -16,10 +16,10 @@ from dataclasses import replace
 from typing import TypeVar
 
 from runner.collect import collect_from
-from runner.command import RunningCommand
+from runner.command import Ending, RunningCommand
 from runner.files import PUBLIC_ROOT, FileRefused, FileStat, parse_stats
 from runner.holder_program import memory_file
-from runner.interactive import CommandCancel, CommandEnding, FileContent, SandboxCommand
+from runner.interactive import CommandCancel, FileContent, SandboxCommand
 from runner.job import Emit, Report, RequestedArtifact, StoreArtifact
 from runner.limits import RunnerLimits
 from runner.link import SandboxGone, SandboxUnavailable
@@ -84,7 +84,7 @@ class Sandboxes:
 
     async def run_command(
         self, sandbox_id: str, command: SandboxCommand, emit: Emit, cancel: CommandCancel
-    ) -> CommandEnding:
+    ) -> Ending:
         """Run a command to its end; `emit` gets its output as stdout, stderr and output_truncated reports.
 
         Commands run beside each other; when one ends, what it left behind is dead. Raises `FileRefused` for a
@@ -101,7 +101,7 @@ class Sandboxes:
                 sandbox, emit, self._limits, output_bytes_max=wanted, secrets=command.secrets
             )
             try:
-                ending = await running.run(
+                return await running.run(
                     command.command,
                     command.env,
                     command.timeout_ms,
@@ -113,15 +113,6 @@ class Sandboxes:
                 await uninterrupted(running.close())
         finally:
             self._count(sandbox_id, -1)
-        return CommandEnding(
-            exit_code=ending.exit_code,
-            timed_out=ending.timed_out,
-            canceled=ending.canceled,
-            killed=ending.killed,
-            signal=ending.signal,
-            duration_ms=ending.duration_ms,
-            dropped_bytes=ending.dropped_bytes,
-        )
 
     async def collect_artifact(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
@@ -107,7 +107,7 @@ class ArtifactService:
         await self._sandboxes.get(who, sandbox_id, "artifact:read")
         page = await list_page(self._store, "artifacts", restrict(who, query))
         plan = await plan_of(self._store, who.org_id)
-        return Page([_with_doc(row, shown(row, plan)) for row in page.rows], page.next_before)
+        return Page([replace(row, doc=encode(shown(row, plan))) for row in page.rows], page.next_before)
 
     async def content(self, who: Principal, artifact_id: str) -> dict[str, Any]:
         """The Artifact object of a content that may still be read; otherwise 404 says why."""
@@ -154,12 +154,6 @@ def expired_before(plan: Plan, now_ms: int) -> str:
 def _created(plan: Plan, row: ViewRow | None) -> Answer:
     assert row is not None, "the event that was just appended made this row"
     return Answer(201, encode({"artifact": shown(row, plan)}))
-
-
-def _with_doc(row: ViewRow, doc: Mapping[str, Any]) -> ViewRow:
-    return ViewRow(
-        row.id, row.org_id, encode(doc), row.project_id, row.parent, row.status, row.sort_key, row.labels
-    )
 
 
 def _gone(reason: str, why: str) -> Refusal:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from eventstore.log import LogError, NewEvent, Record
@@ -165,7 +166,7 @@ class KeyService:
                 break
             before = (page[-1].sort_key, page[-1].id)
         more, rows = len(rows) > query.limit, rows[: query.limit]
-        shown = [_with_doc(row, encode(await self._shown(row))) for row in rows]
+        shown = [replace(row, doc=encode(await self._shown(row))) for row in rows]
         return Page(shown, (rows[-1].sort_key, rows[-1].id) if more else None)
 
     async def revoke(self, who: Principal, key_id: str) -> dict[str, Any]:
@@ -189,7 +190,3 @@ def _visible(who: Principal, row: ViewRow) -> bool:
         return True
     projects = decode(row.doc).get("projectIds")
     return projects is not None and set(projects) <= who.project_ids
-
-
-def _with_doc(row: ViewRow, doc: bytes) -> ViewRow:
-    return ViewRow(row.id, row.org_id, doc, row.project_id, row.parent, row.status, row.sort_key, row.labels)

@@ -17,13 +17,11 @@ from runs.ids import is_id, new_id
 from runs.limits import RunLimits
 from runs.organization import OrganizationStream, append_to_organization, rendered
 from runs.plans import plan_of
-from runs.quotas import QuotaService
+from runs.quotas import LIVE_STATUSES, QuotaService
 from runs.refusal import Refusal, not_found
 from runs.requests import check_metadata
 from runs.screening import screen
-from runs.service import Page, ResolveTemplate, list_page, restrict
-
-LIVE_STATUSES = ("creating", "starting", "running", "ready")
+from runs.service import Page, ResolveTemplate, list_page, require_project, restrict
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ class SandboxService:
             if answer:
                 return answer
             await self._check(who, request)
-            await self._require_project(who, request.project_id)
+            await require_project(self._store, who, request.project_id)
             template = self._templates(request.template, request.template_version_id)
             if template is None:
                 raise Refusal(
@@ -216,15 +214,6 @@ class SandboxService:
                 about=("sandboxes", sandbox_id),
                 render=rendered("sandbox"),
                 idempotent=idempotent,
-            )
-
-    async def _require_project(self, who: Principal, project_id: str) -> None:
-        row = await self._store.get_view("projects", project_id) if is_id(project_id, "prj") else None
-        if row is None or not who.sees(row.org_id, project_id):
-            raise Refusal(
-                "forbidden",
-                f"This API key cannot use project {project_id[:80]}. Leave it out for the default project.",
-                {"projectId": project_id[:80]},
             )
 
 

@@ -86,7 +86,7 @@ class RunService:
             if answer := await self.stored_answer(idempotent):
                 return answer
             check_request(request, self.limits)
-            await self._require_project(who, request.project_id)
+            await require_project(self.store, who, request.project_id)
             template = self._templates(request.template, request.template_version_id)
             if template is None:
                 asked = request.template_version_id or request.template
@@ -121,7 +121,7 @@ class RunService:
         """Newest first; a named project that the key cannot see is 403 (CONTRACT §11)."""
         who.require("workspace_run:read")
         for project_id in query.project_ids or ():
-            await self._require_project(who, project_id)
+            await require_project(self.store, who, project_id)
         return await list_page(self.store, "runs", restrict(who, query))
 
     async def start(self, who: Principal, run_id: str, idempotent: IdempotentRequest | None) -> Answer:
@@ -217,15 +217,6 @@ class RunService:
         sandbox_id: str | None = payload.get("request", {}).get("sandboxId")
         return sandbox_id
 
-    async def _require_project(self, who: Principal, project_id: str) -> None:
-        row = await self.store.get_view("projects", project_id) if is_id(project_id, "prj") else None
-        if row is None or not who.sees(row.org_id, project_id):
-            raise Refusal(
-                "forbidden",
-                f"This API key cannot use project {project_id[:80]}. Leave it out for the default project.",
-                {"projectId": project_id[:80]},
-            )
-
     async def default_project(self, who: Principal) -> str:
         """The key's oldest visible project, used when a request names none."""
         query = restrict(who, ViewQuery(org_id=who.org_id, limit=500))
@@ -233,6 +224,17 @@ class RunService:
         if not rows:
             raise Refusal("forbidden", "This API key sees no project. Ask an owner to give it one.")
         return rows[-1].id
+
+
+async def require_project(store: Store, who: Principal, project_id: str) -> None:
+    """Refuse one in a body or query that the caller does not see: 403, as for one that never was (§11)."""
+    row = await store.get_view("projects", project_id) if is_id(project_id, "prj") else None
+    if row is None or not who.sees(row.org_id, project_id):
+        raise Refusal(
+            "forbidden",
+            f"This API key cannot use project {project_id[:80]}. Leave it out for the default project.",
+            {"projectId": project_id[:80]},
+        )
 
 
 def restrict(who: Principal, query: ViewQuery) -> ViewQuery:

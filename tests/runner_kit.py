@@ -14,12 +14,14 @@ from typing import Any, BinaryIO
 
 import pytest
 
+from runner.command import Ending
 from runner.files import FileRefused
-from runner.interactive import CommandEnding, SandboxCommand
+from runner.interactive import SandboxCommand
 from runner.job import Job, Report, RequestedArtifact, Result, StoredBlob
 from runner.limits import RunnerLimits
 from runner.local import LocalRunner
 from runs.host import CancelRequest
+from tests.requires import need
 
 NOW_MS = 1_795_356_180_000
 SANDBOX_ID = "sbx_test1"
@@ -214,7 +216,7 @@ class Box:
 
     async def run(
         self, line: str, log: Log | None = None, cancel: CancelRequest | None = None, **changes: object
-    ) -> CommandEnding:
+    ) -> Ending:
         """Run a command to its end."""
         values: dict[str, object] = {"timeout_ms": 20_000, **changes}
         command = SandboxCommand(self.on.new_id("cmd"), line, **values)  # type: ignore[arg-type]  # whatever the test asks for
@@ -228,14 +230,14 @@ class Box:
 
     async def start(
         self, line: str, cancel: CancelRequest | None = None, **changes: object
-    ) -> tuple[asyncio.Task[CommandEnding], Log]:
+    ) -> tuple[asyncio.Task[Ending], Log]:
         """Start a command, and wait until it said something."""
         log = Log()
         running = asyncio.create_task(self.run(line, log, cancel, **changes))
         await log.wait_for("stdout")
         return running, log
 
-    async def serve(self, host: str = "127.0.0.1") -> tuple[asyncio.Task[CommandEnding], int]:
+    async def serve(self, host: str = "127.0.0.1") -> tuple[asyncio.Task[Ending], int]:
         """Start a server: its command, and the port that it has."""
         await self.runner.write_file(self.id, "server.py", SERVER.encode())
         running, log = await self.start(f"exec python3 server.py {host} 0")
@@ -287,3 +289,14 @@ def owner_of(pid: int) -> int:
     """The user that a process runs as, seen from the host."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(next(line for line in status.splitlines() if line.startswith("Uid:")).split()[1])
+
+
+async def provided(
+    request: pytest.FixtureRequest, factory: pytest.TempPathFactory, **limits: int
+) -> AsyncIterator[Bench]:
+    """A runner of the provider that the fixture's parameter names, skipped where that cannot be had."""
+    if request.param == "bubblewrap":
+        need("bubblewrap")
+    folder = factory.mktemp(request.param)
+    async with bench(request.param, folder, processes_max=64, terminate_grace_ms=300, **limits) as made:
+        yield made

@@ -27,6 +27,7 @@ from tests.runner_kit import (
     StaleFence,
     bench,
     living,
+    provided,
     requested,
     warm_sandbox,
 )
@@ -40,15 +41,7 @@ async def on(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Bench]:
     """One runner per provider, shared by the tests that need no special limits."""
-    if request.param == "bubblewrap":
-        need("bubblewrap")
-    async with bench(
-        request.param,
-        tmp_path_factory.mktemp(request.param),
-        processes_max=64,
-        terminate_grace_ms=300,
-        sandbox_commands_max=4,
-    ) as made:
+    async for made in provided(request, tmp_path_factory, sandbox_commands_max=4):
         yield made
 
 

@@ -24,6 +24,7 @@ from tests.runner_kit import (
     files_archive,
     living,
     member,
+    provided,
     requested,
 )
 
@@ -36,17 +37,13 @@ async def on(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Bench]:
     """One runner per provider, shared by the tests that need no special limits."""
-    if request.param == "bubblewrap":
-        need("bubblewrap")
-    async with bench(
-        request.param,
-        tmp_path_factory.mktemp(request.param),
-        processes_max=64,
-        terminate_grace_ms=300,
+    async for made in provided(
+        request,
+        tmp_path_factory,
         output_bytes_max=300_000,
         artifact_bytes_max=1000,
         extracted_bytes_max=1_000_000,
-    ) as made:
+    ):
         yield made
 
 
