@@ -251,7 +251,8 @@ def test_nothing_of_ours_reaches_the_program(world: World, mode: str) -> None:
     told = opened.echo(
         f"/p?a=1&crownest_preview_token={secret}&b=2&crownest%5Fpreview_token={secret}", "POST",
         *(["Authorization: Bearer " + key] if mode == "token" else []),
-        f"Cookie: a=1; crownest_preview={secret}; __Host-crownest_session=s; b=2", f"Cookie: crownest_session={secret}",
+        f"Cookie: a=1; crownest_preview={secret}; __Host-crownest_session=s; b=2",
+        f"Cookie: crownest_session={secret}",
         f"X-Crownest-Sdk: {secret}", f"X_CROWNEST_Preview_Token: {secret}", f"X-Crownestish: {secret}",
         f"Referer: http://x.localhost/?crownest_preview_token={secret}" if opened.token else "A: b",
     )  # fmt: skip
