@@ -19,6 +19,16 @@ PIECE = bytes(range(256)) * 256
 """64 KiB."""
 
 
+SOCKET_BYTES = 256 * 1024
+
+
+def bounded(connection: socket.socket) -> socket.socket:
+    """With buffers of a known size: the kernel's own grow to tens of megabytes when it feels like it."""
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        connection.setsockopt(socket.SOL_SOCKET, option, SOCKET_BYTES)
+    return connection
+
+
 @dataclass
 class Program:
     """What runs in the sandbox: a server on loopback. `sent` and `received` count body bytes."""
@@ -178,6 +188,7 @@ def program() -> Iterator[Program]:
     handler = type("Handler", (_Handler,), {"program": running})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
+        bounded(server.socket)
         running.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="previewed program")
         thread.start()
@@ -250,6 +261,8 @@ class Raw:
 @contextlib.contextmanager
 def raw(port: int, data: bytes = b"") -> Iterator[Raw]:
     """Connect, and send the first bytes."""
-    with socket.create_connection(("127.0.0.1", port), WAIT_S_MAX) as connection:
+    with bounded(socket.socket()) as connection:
+        connection.settimeout(WAIT_S_MAX)
+        connection.connect(("127.0.0.1", port))
         connection.sendall(data)
         yield Raw(connection)

@@ -22,13 +22,13 @@ from api.preview_proxy import PreviewProxy
 from cli.listening import listen
 from runs.credentials import authenticate
 from runs.previews import PortClosed, PreviewService, SandboxGone
-from tests.preview_kit import PIECE, WAIT_S_MAX, Program, Raw, frame_bytes, program, raw, read_frame
+from tests.preview_kit import PIECE, WAIT_S_MAX, Program, Raw, bounded, frame_bytes, program, raw, read_frame
 from tests.serving import Running
 
 PIECES = 800
 """50 MB."""
-IN_FLIGHT_MAX = 25 * 1024 * 1024
-"""What lies in the buffers of four sockets and of the proxy, generously: half of what is sent."""
+IN_FLIGHT_MAX = 4 * 1024 * 1024
+"""What lies in the buffers of four sockets (twice `SOCKET_BYTES` each) and of the proxy, generously."""
 ENDS_S_MAX = 2.0
 
 
@@ -143,7 +143,7 @@ def proxying(
     """The real proxy, dialling the program on loopback."""
     services = running.server.services
     now_ms = clock or services.runs.now_ms
-    listener = listen("127.0.0.1", 0)
+    listener = bounded(listen("127.0.0.1", 0))
     port = listener.getsockname()[1]
     previews = PreviewService(
         services.store, services.runs.limits, now_ms, lambda slug: f"http://{slug}.localhost:{port}"
@@ -152,7 +152,7 @@ def proxying(
     async def dial(dialled: str, to_port: int) -> socket.socket:
         if dialled != sandbox_id:
             raise SandboxGone
-        connection = socket.socket()
+        connection = bounded(socket.socket())
         connection.setblocking(False)
         try:
             await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", to_port))
