@@ -44,7 +44,9 @@ async def start_command(request: Request, sandbox_id: str) -> Response:
 async def _start(request: Request, sandbox_id: str, *, background: bool | None) -> Response:
     services, who = services_of(request), await principal_of(request)
     body = await read_json(request, RunCommandBody, services.limits.json_body_bytes_max)
-    default_ms = services.runs.limits.command_timeout_ms_default
+    in_background = body.background if background is None else background
+    limits = services.runs.limits
+    default_ms = limits.background_timeout_ms_max if in_background else limits.command_timeout_ms_default
     wanted = CommandRequest(
         command=body.command,
         cwd=body.cwd or WORKSPACE,
@@ -54,7 +56,6 @@ async def _start(request: Request, sandbox_id: str, *, background: bool | None) 
         collect_on=body.collect_on,
     )
     idempotent = idempotent_request(request, who, body.model_dump_json().encode())
-    in_background = body.background if background is None else background
     return answered(
         await services.commands.start(who, sandbox_id, wanted, idempotent, background=in_background)
     )

@@ -122,16 +122,27 @@ class CommandService:
             who.require("artifact:create")
             who.require("file:read")
         async with self._stream.once(idempotent) as stored:
-            answer = stored or await self._start(who, sandbox_id, request, idempotent)
+            answer = stored or await self._start(
+                who, sandbox_id, request, idempotent, self._timeout_ms_max(background=background)
+            )
         if background:
             return answer
         return await self._finished(str(decode(answer.body)["command"]["id"]))
 
+    def _timeout_ms_max(self, *, background: bool) -> int:
+        limits = self._limits
+        return limits.background_timeout_ms_max if background else limits.command_timeout_ms_max
+
     async def _start(
-        self, who: Principal, sandbox_id: str, request: CommandRequest, idempotent: IdempotentRequest | None
+        self,
+        who: Principal,
+        sandbox_id: str,
+        request: CommandRequest,
+        idempotent: IdempotentRequest | None,
+        timeout_ms_max: int,
     ) -> Answer:
         sandbox = await self._sandboxes.live(who, sandbox_id, "command:run")
-        check_command(request, self._limits)
+        check_command(request, self._limits, timeout_ms_max)
         command_id = new_id("cmd")
         names = await secret_names(self._store, sandbox.org_id, sandbox.project_id)
         own = [name for name in names if name not in request.env]
@@ -291,13 +302,13 @@ class CommandService:
         return command_id in self._running
 
 
-def check_command(request: CommandRequest, limits: RunLimits) -> None:
+def check_command(request: CommandRequest, limits: RunLimits, timeout_ms_max: int) -> None:
     """Raise `Refusal` naming the field that breaks a limit."""
     field_name = ""
     if not request.command.strip() or len(request.command.encode()) > limits.command_bytes_max:
         field_name, rule = "command", f"must be 1 to {limits.command_bytes_max} bytes"
-    elif not 1 <= request.timeout_ms <= limits.command_timeout_ms_max:
-        field_name, rule = "timeoutMs", f"must be between 1 and {limits.command_timeout_ms_max}"
+    elif not 1 <= request.timeout_ms <= timeout_ms_max:
+        field_name, rule = "timeoutMs", f"must be between 1 and {timeout_ms_max}"
     elif len(request.env) > limits.command_env_max:
         field_name, rule = "env", f"has more than {limits.command_env_max} entries"
     elif _env_bytes(request.env) > limits.command_env_bytes_max:

@@ -53,7 +53,9 @@ class RunLimits:
     """A warm sandbox ends after this unless the caller says otherwise; the plan has the maximum."""
     command_timeout_ms_default: int = 60 * 1000
     command_timeout_ms_max: int = 10 * 60 * 1000
-    """Commands in a warm sandbox; runs have their own."""
+    """Commands in a warm sandbox that are waited for; runs have their own."""
+    background_timeout_ms_max: int = 7 * 24 * 60 * 60 * 1000
+    """Commands in the background: as long as any sandbox may live, and the default, for servers are such."""
     command_env_max: int = 64
     command_env_bytes_max: int = 64 * 1024
     """Names and values together."""

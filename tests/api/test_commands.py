@@ -76,7 +76,7 @@ def test_a_background_command_goes_on_while_others_run(running: Running, base: s
     answer = running.http.post(f"{base}/commands/start", json={"command": "sleep 60"})
     assert answer.status_code == 202
     background = answer.json()["command"]
-    assert background["status"] == "running"
+    assert (background["status"], background["timeoutMs"]) == ("running", 7 * 24 * 60 * 60 * 1000)
     assert run(running, base, "echo meanwhile")["stdout"] == "meanwhile\n"
     assert running.http.get(f"/v1/commands/{background['id']}").json()["command"]["status"] == "running"
     canceled = running.http.post(f"/v1/commands/{background['id']}/cancel").json()["command"]
