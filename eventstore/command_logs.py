@@ -22,32 +22,35 @@ class CommandLogs:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
-        self._counts: dict[str, int] = {}
+        self._starts: dict[str, list[int]] = {}
+        """Where each line of a command that writes begins: a follower reads on, not all again."""
         self._news: dict[str, asyncio.Event] = {}
 
     def __repr__(self) -> str:
-        return f"CommandLogs(writing={len(self._counts)})"
+        return f"CommandLogs(writing={len(self._starts)})"
 
     def begin(self, command_id: str) -> None:
         """A command starts to write."""
         self._path(command_id).touch(mode=0o600)
-        self._counts[command_id] = 0
+        self._starts[command_id] = [0]
         self._news[command_id] = asyncio.Event()
 
     async def append(self, command_id: str, lines: Sequence[bytes]) -> None:
         """Add lines, whose seqs go on from `next_seq`."""
         data = b"".join([line + b"\n" for line in lines])
         await asyncio.to_thread(self._write, command_id, data)
-        self._counts[command_id] += len(lines)
+        starts = self._starts[command_id]
+        for line in lines:
+            starts.append(starts[-1] + len(line) + 1)
         self._wake(command_id)
 
     def next_seq(self, command_id: str) -> int:
         """The seq of the next line of a command that writes."""
-        return self._counts[command_id] + 1
+        return len(self._starts[command_id])
 
     def end(self, command_id: str) -> None:
         """The command has ended: followers look for its end, and nothing is kept in memory."""
-        self._counts.pop(command_id, None)
+        self._starts.pop(command_id, None)
         if news := self._news.pop(command_id, None):
             news.set()
 
@@ -65,7 +68,13 @@ class CommandLogs:
 
     async def read(self, command_id: str, after_seq: int, limit: int) -> list[bytes]:
         """Up to `limit` lines behind `after_seq`; none when the file is gone."""
-        return await asyncio.to_thread(self._read, command_id, after_seq, limit)
+        starts = self._starts.get(command_id)
+        if starts is None:
+            return await asyncio.to_thread(self._read, command_id, 0, after_seq, limit)
+        if after_seq >= len(starts) - 1:
+            return []
+        count = min(limit, len(starts) - 1 - after_seq)  # what is being written just now is not read
+        return await asyncio.to_thread(self._read, command_id, starts[after_seq], 0, count)
 
     def delete(self, command_id: str) -> None:
         """Remove the file if it is there."""
@@ -76,7 +85,7 @@ class CommandLogs:
         return [
             path.stem
             for path in self._folder.glob("cmd_*.ndjson")
-            if path.stem not in self._counts and path.stat().st_mtime < time_s
+            if path.stem not in self._starts and path.stat().st_mtime < time_s
         ]
 
     def _wake(self, command_id: str) -> None:
@@ -87,13 +96,14 @@ class CommandLogs:
         with self._path(command_id).open("ab") as file:
             file.write(data)
 
-    def _read(self, command_id: str, after_seq: int, limit: int) -> list[bytes]:
+    def _read(self, command_id: str, offset: int, skipped: int, limit: int) -> list[bytes]:
         lines: list[bytes] = []
         size_bytes = 0
         try:
             with self._path(command_id).open("rb") as file:
-                for seq, line in enumerate(file, 1):
-                    if seq <= after_seq or not line.endswith(b"\n"):
+                file.seek(offset)
+                for number, line in enumerate(file):
+                    if number < skipped or not line.endswith(b"\n"):
                         continue
                     lines.append(line[:-1])
                     size_bytes += len(line)
