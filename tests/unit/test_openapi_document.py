@@ -12,7 +12,10 @@ from api.openapi import document, document_bytes
 from api.operation_tables.fields import EXAMPLES, FIELDS
 from api.operation_tables.operation import Operation
 from api.operations import BY_ID, OPERATIONS
+from api.schemas.events import ORGANIZATION_EVENT_TYPES
 from evidence.canonical import decode, encode
+from projections.organization import _HANDLERS
+from projections.usage import _METERS
 from runs.access import OWN_SCOPES, SCOPES
 
 DOCUMENT: dict[str, Any] = decode(document_bytes())
@@ -104,6 +107,11 @@ def test_deprecated_aliases_name_what_takes_their_place() -> None:
     for operation in OPERATIONS:
         stated = DOCUMENT["paths"][operation.path][operation.method.lower()]
         assert stated.get("deprecated", False) is (operation.successor is not None)
+
+
+def test_every_event_of_an_organisation_that_is_folded_is_described() -> None:
+    """What the views and the meters know of is in the document, also what decision 0906 added."""
+    assert {*_HANDLERS, *_METERS} <= set(ORGANIZATION_EVENT_TYPES)
 
 
 def test_what_is_made_links_to_what_can_be_done_with_it() -> None:
