@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOMS := evidence eventstore projections runs runner api cli client witness verifier
 
-.PHONY: help setup setup-dev demo test check sdists bench crash fuzz conformance docs vectors verifier format clean
+.PHONY: help setup setup-dev demo test check sdists bench crash fuzz conformance matrix races schemathesis docs vectors verifier format clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -55,6 +55,15 @@ fuzz: setup-dev ## change a proof in tens of thousands of ways, of which none ma
 
 conformance: setup-dev ## every rule of the HTTP contract, and servers that break it (CONFORMANCE_ARGS="--url U --key K")
 	@$(BIN)/python -m tests.conformance $(CONFORMANCE_ARGS)
+
+matrix: setup-dev ## every operation against every tenant that may not do it (MATRIX_ARGS="--only Sandbox")
+	@$(BIN)/python -m tests.isolation $(MATRIX_ARGS)
+
+races: setup-dev ## identical requests at once: one effect, one answer (RACES_KEYS=50 RACES_RACERS=64 RACES_KILLS=10)
+	@$(BIN)/python -m tests.races --keys $(or $(RACES_KEYS),50) --racers $(or $(RACES_RACERS),64) --kills $(or $(RACES_KILLS),10) $(if $(RACES_SEED),--seed $(RACES_SEED),)
+
+schemathesis: setup-dev ## thousands of requests made from the OpenAPI document (CASES=5000 SEED=...)
+	@$(BIN)/python -m tests.openapi --cases $(or $(CASES),5000) $(if $(SEED),--seed $(SEED),)
 
 docs: setup-dev ## write docs/cli.md anew from the help
 	@$(BIN)/python -m cli.docs > docs/cli.md

@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_pascal
 from pydantic.json_schema import models_json_schema
 
 from api.errors import RETRYABLE, STATUS
+from api.links import links_of
 from api.operation_tables.fields import EXAMPLES, FIELDS
 from api.operation_tables.operation import (
     IDEMPOTENCY_KEY,
@@ -165,6 +166,8 @@ def _responses(operation: Operation) -> dict[str, Any]:
             media: {"schema": schema} if schema.keys() - {"description"} else {}
             for media, schema in operation.answer.items()
         }
+    if links := links_of(operation, OPERATIONS):
+        success["links"] = links
     made = {str(operation.status): success}
     for status, meaning in operation.also.items():
         other: dict[str, Any] = {"description": meaning, "headers": _headers(headers)}

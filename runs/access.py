@@ -66,6 +66,15 @@ class Principal:
                 {"requiredScope": scope},
             )
 
+    def require_every_project(self) -> None:
+        """Refuse with `forbidden` a key of some projects: what it asks for concerns all (decision 0881)."""
+        if self.project_ids is not None:
+            raise Refusal(
+                "forbidden",
+                "This key is restricted to some projects, and this concerns the whole organisation. "
+                "Use a key without projectIds.",
+            )
+
     def sees(self, org_id: str, project_id: str) -> bool:
         """Whether an object of this organisation and project is visible to the key."""
         return org_id == self.org_id and (self.project_ids is None or project_id in self.project_ids)

@@ -41,6 +41,7 @@ class AccountService:
     async def create_organization(self, who: Principal, name: str, plan: str) -> Founded:
         """A new organisation with its first key; only the server's operator may (`org:create`)."""
         who.require("org:create")
+        who.require_every_project()
         check_name("name", name)
         _check_plan(plan)
         return await found(
@@ -70,6 +71,7 @@ class AccountService:
         if plan is not None:
             who.require("org:create")
             _check_plan(plan)
+        who.require_every_project()
         row = await self._organization(who, org_id)
         if name is not None:
             check_name("name", name)
@@ -93,6 +95,7 @@ class AccountService:
     async def list_users(self, who: Principal, org_id: str, query: ViewQuery) -> Page:
         """The people of the caller's organisation, newest first, removed ones too."""
         who.require("user:read")
+        who.require_every_project()
         _require_own(who, org_id)
         return await list_page(
             self._store, "users", ViewQuery(org_id, before=query.before, limit=query.limit)
@@ -110,6 +113,7 @@ class AccountService:
     ) -> Answer:
         """201 `{user}`; nobody gives a role that is above their own. An invitation is stored with it."""
         who.require("user:write")
+        who.require_every_project()
         _require_own(who, org_id)
         async with self._stream.once(idempotent) as answer:
             if answer:
@@ -162,6 +166,7 @@ class AccountService:
 
     async def _user(self, who: Principal, org_id: str, user_id: str, *, removed_too: bool = False) -> ViewRow:
         who.require("user:write")
+        who.require_every_project()
         _require_own(who, org_id)
         row = await self._store.get_view("users", user_id) if is_id(user_id, "usr") else None
         if row is None or row.org_id != org_id or (row.status == "removed" and not removed_too):
@@ -191,8 +196,7 @@ class AccountService:
     async def create_project(self, who: Principal, name: str, idempotent: IdempotentRequest | None) -> Answer:
         """201 `{project}`. A key that is restricted to projects would not see it, and is refused."""
         who.require("project:create")
-        if who.project_ids is not None:
-            raise Refusal("forbidden", "This key is restricted to some projects and makes no new ones.")
+        who.require_every_project()
         async with self._stream.once(idempotent) as answer:
             if answer:
                 return answer

@@ -13,7 +13,7 @@ from runs.credentials import api_key_fields, hash_record, new_secret
 from runs.dispatch import Store
 from runs.idempotency import IdempotentRequest, InFlight
 from runs.ids import new_id
-from runs.refusal import Refusal, not_found
+from runs.refusal import not_found
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,7 @@ async def audited_organization(store: Store, who: Principal, org_id: str) -> Vie
     Its stream tells of every project, so a key that is restricted to some may not read it.
     """
     who.require("audit:read")
-    if who.project_ids is not None:
-        raise Refusal("forbidden", "This key is restricted to some projects; the stream tells of all.")
+    who.require_every_project()
     row = await store.get_view("organizations", org_id) if org_id == who.org_id else None
     if row is None:
         raise not_found("Organisation", org_id)

@@ -151,8 +151,13 @@ class SandboxService:
         return row
 
     async def list_sandboxes(self, who: Principal, query: ViewQuery, *, historical: bool) -> Page:
-        """Live sandboxes, or with `historical` all of them; newest first."""
+        """Live sandboxes, or with `historical` all of them; newest first.
+
+        A named project that the key cannot see is 403 (CONTRACT §11).
+        """
         who.require("sandbox:read")
+        for project_id in query.project_ids or ():
+            await self._require_project(who, project_id)
         statuses = () if historical else LIVE_STATUSES
         live = ViewQuery(
             query.org_id, query.project_ids, None, statuses, query.labels, query.before, query.limit

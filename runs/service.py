@@ -238,8 +238,10 @@ async def require_project(store: Store, who: Principal, project_id: str) -> None
 
 
 def restrict(who: Principal, query: ViewQuery) -> ViewQuery:
-    """The same query, limited to what the key may see."""
-    projects = query.project_ids if query.project_ids is not None else who.project_ids
+    """The same query, limited to what the key may see: of projects that it names, those among its own."""
+    projects, named = who.project_ids, query.project_ids
+    if named is not None:
+        projects = frozenset(named) if projects is None else projects.intersection(named)
     return ViewQuery(
         org_id=who.org_id,
         project_ids=sorted(projects) if projects is not None else None,

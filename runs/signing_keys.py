@@ -122,6 +122,7 @@ class SigningKeyService:
     async def rotate(self, who: Principal) -> dict[str, Any]:
         """Put a new key in force; answers it as `listed` shows it."""
         who.require("signing_key:rotate")
+        who.require_every_project()
         async with self._one_at_a_time:
             await self.recover()  # a rotation that failed half-way: its old key has not been retired yet
             self._refuse_one_too_many()

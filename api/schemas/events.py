@@ -25,7 +25,7 @@ ORGANIZATION_EVENT_TYPES = (
     "project_created", "project_updated", "api_key_created", "api_key_revoked", "secret_set",
     "secret_deleted", "sandbox_created", "sandbox_extended", "sandbox_destroyed", "artifact_collected",
     "artifact_deleted", "artifact_expired", "preview_created", "preview_revoked", "preview_expired",
-    "command_started", "command_finished", "signing_key_rotated",
+    "command_started", "command_finished", "file_written", "signing_key_rotated",
 )  # fmt: skip
 
 

@@ -191,3 +191,44 @@ def test_a_key_of_the_same_organisation_without_the_scope_is_refused(
     )
     assert (answer.status_code, answer.json()["error"]["details"]) == (403, {"requiredScope": scope})
     assert running.http.get("/v1/proof/policy").text == policy
+
+
+def test_a_project_in_a_query_opens_nothing(running: Running) -> None:
+    """A key of one project that asks for another one's sandboxes is refused, and sees no foreign project."""
+    projects = [
+        running.http.post("/v1/projects", json={"name": name}).json()["project"]["id"]
+        for name in ("mine", "theirs")
+    ]
+    sandbox = running.http.post("/v1/sandboxes", json={"projectId": projects[1]}).json()["sandbox"]["id"]
+    scopes = ["sandbox:read", "workspace_run:read"]
+    made = running.http.post("/v1/api-keys", json={"name": "k", "scopes": scopes, "projectIds": projects[:1]})
+    headers = {"authorization": f"Bearer {made.json()['secret']}"}
+    for path in ("/v1/sandboxes?include=historical", "/v1/sandboxes", "/v1/workspace-runs"):
+        answer = running.http.get(path, params={"projectId": projects[1]}, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden"), answer.text
+    answer = running.http.get("/v1/projects", params={"projectId": projects[1]}, headers=headers)
+    assert answer.json()["data"] == []
+    running.http.delete(f"/v1/sandboxes/{sandbox}")
+
+
+def test_a_key_of_some_projects_manages_neither_people_nor_organisations(running: Running) -> None:
+    """Whatever its scopes are: what it would change holds for every project (decision 0881)."""
+    project = running.http.get("/v1/projects").json()["data"][-1]
+    scopes = [*SCOPES, *OWN_SCOPES]
+    body = {"name": "k", "scopes": scopes, "projectIds": [project["id"]]}
+    headers = {"authorization": f"Bearer {running.http.post('/v1/api-keys', json=body).json()['secret']}"}
+    org = f"/v1/orgs/{project['orgId']}"
+    owner = running.http.get(f"{org}/users").json()["data"][0]["id"]
+    policy = running.http.get("/v1/proof/policy").text
+    for method, path, json in (
+        ("PATCH", org, {"name": "Mine"}),
+        ("GET", f"{org}/users", None),
+        ("POST", f"{org}/users", {"name": "Eve", "role": "owner"}),
+        ("PATCH", f"{org}/users/{owner}", {"name": "Eve"}),
+        ("DELETE", f"{org}/users/{owner}", None),
+        ("POST", "/v1/orgs", {"name": "Third"}),
+        ("POST", "/v1/signing-keys/rotate", None),
+    ):
+        answer = running.http.request(method, path, json=json, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden"), answer.text
+    assert running.http.get("/v1/proof/policy").text == policy

@@ -12,7 +12,10 @@ from api.openapi import document, document_bytes
 from api.operation_tables.fields import EXAMPLES, FIELDS
 from api.operation_tables.operation import Operation
 from api.operations import BY_ID, OPERATIONS
+from api.schemas.events import ORGANIZATION_EVENT_TYPES
 from evidence.canonical import decode, encode
+from projections.organization import _HANDLERS
+from projections.usage import _METERS
 from runs.access import OWN_SCOPES, SCOPES
 
 DOCUMENT: dict[str, Any] = decode(document_bytes())
@@ -104,6 +107,31 @@ def test_deprecated_aliases_name_what_takes_their_place() -> None:
     for operation in OPERATIONS:
         stated = DOCUMENT["paths"][operation.path][operation.method.lower()]
         assert stated.get("deprecated", False) is (operation.successor is not None)
+
+
+def test_every_event_of_an_organisation_that_is_folded_is_described() -> None:
+    """What the views and the meters know of is in the document, also what decision 0906 added."""
+    assert {*_HANDLERS, *_METERS} <= set(ORGANIZATION_EVENT_TYPES)
+
+
+def test_what_is_made_links_to_what_can_be_done_with_it() -> None:
+    """Each creation but that of an organisation, with a value for every part of the linked path."""
+    creations = {o.id for o in OPERATIONS if o.status == 201} - {"createOrganization", "redactWorkspaceRun"}
+    linking = {o.id: links for o in OPERATIONS if (links := _links(o))}
+    assert set(linking) == creations | {"createCommand", "setSecret"}
+    for links in linking.values():
+        for name, link in links.items():
+            assert name == link["operationId"]
+            assert set(link["parameters"]) == {p.name for p in BY_ID[name].path_parameters}
+    assert linking["createUser"]["removeUser"]["parameters"] == {
+        "org_id": "$request.path.org_id", "user_id": "$response.body#/user/id",
+    }  # fmt: skip
+
+
+def _links(operation: Operation) -> dict[str, Any]:
+    stated = DOCUMENT["paths"][operation.path][operation.method.lower()]
+    found: dict[str, Any] = stated["responses"][str(operation.status)].get("links", {})
+    return found
 
 
 BODIES = {o.body.__name__: o.body for o in OPERATIONS if o.body is not None}
