@@ -157,7 +157,7 @@ class SandboxService:
         """
         who.require("sandbox:read")
         for project_id in query.project_ids or ():
-            await self._require_project(who, project_id)
+            await require_project(self._store, who, project_id)
         statuses = () if historical else LIVE_STATUSES
         live = ViewQuery(
             query.org_id, query.project_ids, None, statuses, query.labels, query.before, query.limit
