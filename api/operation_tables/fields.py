@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.operation_tables.operation import PATH_PARAMETERS
-from api.schemas.parts import described, identifier, ref
+from api.schemas.parts import described, identifier, one_of, ref
 from runs.limits import RunLimits
+from runs.quotas import PROJECT_LIMITS
 
 _LIMITS = RunLimits()
 _METADATA = {
@@ -20,7 +21,7 @@ _PROJECT = described(PATH_PARAMETERS["project_id"].schema, "The default project 
 _VERSION = described(identifier("tplv"), "One exact version of a template.")
 _TTL = {"description": "How long it lives, counted from now, in milliseconds."}
 _FILE = {"description": "Absolute below `/workspace`, or relative to it."}
-_NAME = {"description": "1 to 100 printable characters."}
+_NAME = {"description": "1 to 100 printable characters, not all of them blank.", "pattern": r"\S"}
 _PLAN = {"description": "Sets retention, quotas and the longest time to live."}
 _SHA256 = {"description": "Of the archive's bytes, in hexadecimal digits."}
 _SIZE = {"description": "Of the archive in bytes."}
@@ -46,7 +47,10 @@ FIELDS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "maxItems": _LIMITS.artifacts_requested_max,
         },
     },
-    "CreateTransferBody": {"sha256": _SHA256, "sizeBytes": _SIZE},
+    "CreateTransferBody": {
+        "sha256": _SHA256,
+        "sizeBytes": {**_SIZE, "maximum": _LIMITS.archive_bytes_max},
+    },
     "FinalizeBody": {
         "uploadId": described(PATH_PARAMETERS["upload_id"].schema, "The id of the transfer."),
         "sha256": _SHA256,
@@ -67,10 +71,10 @@ FIELDS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "TtlBody": {"ttlMs": _TTL},
     "CollectBody": {"path": _FILE, "name": {"description": "What the artifact is called."}},
     "RunCommandBody": {
-        "command": {"description": "One shell line."},
+        "command": {"description": "One shell line.", "maxLength": _LIMITS.command_bytes_max},
         "cwd": {"description": "The directory to run in; `/workspace` when left out."},
         "env": {"description": "Added to the command's environment."},
-        "timeoutMs": _TIMEOUT,
+        "timeoutMs": {**_TIMEOUT, "maximum": _LIMITS.command_timeout_ms_max},
         "background": {"description": "Answer at once instead of at the command's end."},
         "collect": {"description": "Files to keep as artifacts when the command has ended."},
         "collectOn": {"description": "Collect always, or only after exit code 0."},
@@ -98,11 +102,17 @@ FIELDS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "authMode": {"description": "An API key at each request, or a token of the preview's own."},
     },
     "CreateProjectBody": {"name": _NAME},
-    "UpdateProjectBody": {"name": _NAME, "limits": {"description": "By name; null lifts a limit."}},
+    "UpdateProjectBody": {
+        "name": _NAME,
+        "limits": {
+            "description": "By name; null lifts a limit.",
+            "propertyNames": one_of(*PROJECT_LIMITS),
+        },
+    },
     "CreateApiKeyBody": {
         "name": _NAME,
         "scopes": {"description": "What the key may do.", "items": ref("Scope")},
-        "projectIds": {"description": "Only these projects; every project when left out."},
+        "projectIds": {"description": "Only these projects; every project when left out.", "minItems": 1},
     },
     "SecretBody": {"value": {"description": "Never answered again.", "format": "password"}},
     "CreateOrganizationBody": {"name": _NAME, "plan": _PLAN},
