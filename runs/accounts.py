@@ -74,6 +74,7 @@ class AccountService:
         who.require_every_project()
         row = await self._organization(who, org_id)
         if name is not None:
+            _require_own(who, org_id)  # the operator sees to plans; what tenants call themselves is theirs
             check_name("name", name)
         changed = _changes(row, name=name, plan=plan)
         if not changed:

@@ -236,6 +236,7 @@ def test_the_operator_lists_organisations_and_changes_a_plan(
     assert (last["type"], last["plan"]) == ("organization_updated", "builder")
     assert http.patch(path, json={"name": "Acme 2"}).json()["organization"]["name"] == "Acme 2"
     refused(running.http.patch(path, json={"plan": "platinum"}), 400, "invalid_request")
+    refused(running.http.patch(path, json={"name": "Mine"}), 404, "not_found")
 
 
 def test_people_are_added_changed_and_removed_but_never_the_last_owner(
