@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
+from weakref import WeakValueDictionary
 
 from eventstore.log import Answer, NewEvent, Record
 from eventstore.views import ViewQuery, ViewRow
@@ -32,6 +34,7 @@ class AccountService:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._stream = OrganizationStream(store)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def __repr__(self) -> str:
         return f"AccountService({self._stream!r})"
@@ -120,7 +123,8 @@ class AccountService:
             if answer:
                 return answer
             check_name("name", name)
-            _check_role(who, role)
+            _check_role(role)
+            _require_to_give(who, role)
             user_id = new_id("usr")
             event = NewEvent(
                 "user_added", {"actor": who.key_id, "userId": user_id, "name": name, "role": role}
@@ -140,13 +144,20 @@ class AccountService:
         self, who: Principal, org_id: str, user_id: str, name: str | None, role: str | None
     ) -> Answer:
         """`{user}`; the last owner stays one."""
+        async with self._people(org_id):
+            return await self._update_user(who, org_id, user_id, name, role)
+
+    async def _update_user(
+        self, who: Principal, org_id: str, user_id: str, name: str | None, role: str | None
+    ) -> Answer:
         row = await self._user(who, org_id, user_id)
         if name is not None:
             check_name("name", name)
         known = decode(row.doc)
         if role is not None and role != known["role"]:
-            _check_role(who, role)
-            _check_role(who, known["role"])
+            _check_role(role)
+            _require_to_give(who, role)
+            _require_to_take(who, known["role"])
             await self._require_another_owner(org_id, row)
         changed = _changes(row, name=name, role=role)
         if not changed:
@@ -157,13 +168,24 @@ class AccountService:
 
     async def remove_user(self, who: Principal, org_id: str, user_id: str) -> Answer:
         """`{user}` with `removedAt`; keys that the person made stay, for others may depend on them."""
-        row = await self._user(who, org_id, user_id, removed_too=True)
-        if row.status == "removed":
-            return rendered("user")(row)
-        _check_role(who, decode(row.doc)["role"])
-        await self._require_another_owner(org_id, row)
-        event = NewEvent("user_removed", {"actor": who.key_id, "userId": user_id})
-        return await self._stream.append(org_id, event, about=("users", user_id), render=rendered("user"))
+        async with self._people(org_id):
+            row = await self._user(who, org_id, user_id, removed_too=True)
+            if row.status == "removed":
+                return rendered("user")(row)
+            _require_to_take(who, decode(row.doc)["role"])
+            await self._require_another_owner(org_id, row)
+            event = NewEvent("user_removed", {"actor": who.key_id, "userId": user_id})
+            return await self._stream.append(org_id, event, about=("users", user_id), render=rendered("user"))
+
+    def _people(self, org_id: str) -> asyncio.Lock:
+        """Held while somebody's role is looked at and changed: two owners cannot remove each other at once.
+
+        One process owns the data folder, so a lock in memory is enough. It vanishes with its last user.
+        """
+        lock = self._locks.get(org_id)
+        if lock is None:
+            lock = self._locks[org_id] = asyncio.Lock()
+        return lock
 
     async def _user(self, who: Principal, org_id: str, user_id: str, *, removed_too: bool = False) -> ViewRow:
         who.require("user:write")
@@ -220,8 +242,12 @@ class AccountService:
         row = await self.project(who, project_id)
         if name is not None:
             check_name("name", name)
-        if limits is not None and who.role not in {None, "owner"}:
-            raise Refusal("forbidden", "Only an owner sets the limits of a project.")
+        if limits is not None and "org:update" not in who.scopes:
+            raise Refusal(
+                "forbidden",
+                "Only an owner, or a key with the scope org:update, sets the limits of a project.",
+                {"requiredScope": "org:update"},
+            )
         merged = None if limits is None else {**_limits(row), **parse_project_limits(limits)}
         kept = merged and {name: limit for name, limit in merged.items() if limit is not None}
         changed = _changes(row, name=name, limits=kept)
@@ -258,8 +284,24 @@ def _check_plan(plan: str) -> None:
         raise Refusal("invalid_request", f"plan must be one of {', '.join(PLANS)}.", {"field": "plan"})
 
 
-def _check_role(who: Principal, role: str) -> None:
+def _check_role(role: str) -> None:
     if role not in ROLE_SCOPES:
         raise Refusal("invalid_request", f"role must be one of {', '.join(ROLE_SCOPES)}.", {"field": "role"})
-    if role == "owner" and who.role not in {None, "owner"}:
-        raise Refusal("forbidden", "Only an owner makes or changes owners.")
+
+
+def _require_to_give(who: Principal, role: str) -> None:
+    """Who gives a role holds everything that it allows, else a key would lead to more than it has itself."""
+    missing = sorted(ROLE_SCOPES[role] - who.scopes)
+    if missing:
+        raise Refusal(
+            "forbidden",
+            f"Nobody gives a role that may do more than they themselves: {role} also has {missing[0]}. "
+            "Ask an owner.",
+            {"requiredScope": missing[0]},
+        )
+
+
+def _require_to_take(who: Principal, role: str) -> None:
+    """An owner is removed or demoted by whoever may do as much; others by anybody with `user:write`."""
+    if role == "owner":
+        _require_to_give(who, role)

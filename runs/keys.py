@@ -138,7 +138,7 @@ class KeyService:
                 "projectIds must name at least one project; leave it out for every project.",
                 {"field": "projectIds"},
             )
-        for project_id in project_ids:
+        for project_id in sorted(set(project_ids)):
             row = await self._store.get_view("projects", project_id) if is_id(project_id, "prj") else None
             if row is None or not who.sees(row.org_id, project_id):
                 raise Refusal(
