@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
@@ -215,8 +216,23 @@ class UpdateUserBody(Body):
 B = TypeVar("B", bound=Body)
 
 
+RECHECK = "recheck_caller"
+"""The entry of a request's state that asks once more who is calling (`api.services.principal_of`)."""
+
+
+async def recheck_caller(request: Request) -> None:
+    """Once the body is there: 401 or 403 when the caller's key, session or role is not what it was."""
+    recheck: Callable[[], Awaitable[None]] | None = getattr(request.state, RECHECK, None)
+    if recheck is not None:
+        await recheck()
+
+
 async def read_body(request: Request, bytes_max: int) -> bytes:
-    """The whole body, or `file_too_large` before it grows past the limit."""
+    """The whole body, or `file_too_large` before it grows past the limit.
+
+    Whoever sends slowly has their rights looked at again: a revoked key must not act by a request that it
+    began before.
+    """
     data = bytearray()
     try:
         async for chunk in request.stream():
@@ -227,6 +243,7 @@ async def read_body(request: Request, bytes_max: int) -> bytes:
         raise Refusal(
             "invalid_request", "The connection closed before the request body was complete."
         ) from None
+    await recheck_caller(request)
     return bytes(data)
 
 

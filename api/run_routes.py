@@ -8,7 +8,14 @@ from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from api.bodies import CreateRunBody, CreateTransferBody, FinalizeBody, RedactionBody, read_json
+from api.bodies import (
+    CreateRunBody,
+    CreateTransferBody,
+    FinalizeBody,
+    RedactionBody,
+    read_json,
+    recheck_caller,
+)
 from api.queries import answered, json_response, page_response, view_query
 from api.services import idempotent_request, principal_of, services_of
 from evidence.canonical import encode
@@ -178,3 +185,4 @@ async def _body(request: Request) -> AsyncIterator[bytes]:
     except ClientDisconnect:
         message = "The connection closed before the archive was complete. Upload it again."
         raise Refusal("invalid_request", message) from None
+    await recheck_caller(request)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from starlette.requests import Request
 
+from api.bodies import RECHECK
 from api.limits import ApiLimits
 from api.people import person_of
 from api.rate_limit import RATE_HEADERS, RateLimiter
@@ -91,9 +93,18 @@ async def principal_of(request: Request, *, counted: bool = True) -> Principal:
     routes are not counted (CONTRACT §11).
     """
     who = await _authenticated(request)
+    setattr(request.state, RECHECK, partial(_require_still, request, who))
     if counted:
         _count(request, who.key_id)
     return who
+
+
+async def _require_still(request: Request, who: Principal) -> None:
+    """Refuse unless the caller still is who they were: a body may take long, its key be revoked meanwhile."""
+    if await _authenticated(request) != who:
+        raise Refusal(
+            "forbidden", "What this caller may do has changed while the request was sent. Send it again."
+        )
 
 
 async def _authenticated(request: Request) -> Principal:
