@@ -9,6 +9,8 @@ PUBLIC_ROOT = "/workspace"
 """How the workspace is called towards clients, wherever a provider keeps it."""
 FILE, DIRECTORY = "file", "directory"
 _FIELDS = 5
+MODIFIED_AT_MS = range(-62_135_596_800_000, 253_402_300_800_000)
+"""Years 1 to 9999, which a time on the wire can name. A file system in memory keeps any other, too."""
 
 
 class FileRefused(Exception):
@@ -45,6 +47,11 @@ def parse_stats(fields: Sequence[str]) -> list[FileStat]:
     starts = range(0, len(fields) - _FIELDS + 1, _FIELDS)
     rows = (fields[start : start + _FIELDS] for start in starts)
     return [
-        FileStat(path, name, int(size_bytes), kind, int(modified_at_ms))
+        FileStat(path, name, int(size_bytes), kind, _nameable(int(modified_at_ms)))
         for path, name, size_bytes, kind, modified_at_ms in rows
     ]
+
+
+def _nameable(time_ms: int) -> int:
+    """The nearest time that can be written down."""
+    return min(max(time_ms, MODIFIED_AT_MS[0]), MODIFIED_AT_MS[-1])

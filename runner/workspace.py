@@ -201,8 +201,7 @@ class Workspace:
         self._expect_inside(full, path)
         folder, name = posixpath.split(full)
         if create_parents:
-            with contextlib.suppress(FileExistsError):  # a file: opening it as a folder says so
-                Path(folder).mkdir(parents=True, exist_ok=True)
+            _make_folders(folder)
         folder_fd = os.open(folder, _FOLDER_FLAGS)
         self._expect_inside(str(Path(f"/proc/self/fd/{folder_fd}").readlink()), path)
         return _Place(folder_fd, name, _text(PUBLIC_ROOT + full.removeprefix(self._root)))
@@ -231,6 +230,17 @@ class Workspace:
         else:
             os.link(temporary, place.name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
             os.unlink(temporary, dir_fd=folder_fd)
+
+
+def _make_folders(folder: str) -> None:
+    """Make a folder and those above it; in a loop, for a path may be deeper than the stack of Python."""
+    missing: list[str] = []
+    while not os.path.lexists(folder):
+        missing.append(folder)
+        folder = posixpath.dirname(folder)
+    for path in reversed(missing):
+        with contextlib.suppress(FileExistsError):  # somebody else did, or a file: opening it says so
+            os.mkdir(path)  # noqa: PTH102  # a string already
 
 
 def _relative(path: str) -> str:

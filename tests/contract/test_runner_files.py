@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from evidence.record import format_time
 from runner.files import FileStat
 from runner.link import SandboxUnavailable
 from tests.requires import need
@@ -329,3 +330,20 @@ async def test_artifacts_are_collected_on_demand(box: Box) -> None:
         "path": "/etc/passwd",
         "message": "/etc/passwd: lies outside the workspace. Give a path relative to it, without '..'.",
     }
+
+
+async def test_a_time_that_no_calendar_has_is_shown_as_the_nearest(box: Box) -> None:
+    """A file system in memory keeps any: what cannot be written down would break every answer about it."""
+    for seconds in (99_999_999_999_999, -99_999_999_999_999):
+        await box.says(f"python3 -c \"import os; open('odd', 'w'); os.utime('odd', ({seconds}, {seconds}))\"")
+        stats = [await box.runner.stat_file(box.id, "odd"), *await box.runner.list_files(box.id, "")]
+        for stat in stats:
+            assert 1 <= int(format_time(stat.modified_at_ms)[:4]) <= 9999
+
+
+async def test_folders_are_made_as_deep_as_a_path_can_be_long(box: Box) -> None:
+    """Deeper than the interpreter's stack, and not the sandbox's fault."""
+    path = "d/" * 1000 + "f"
+    assert (await box.runner.write_file(box.id, path, b"x", create_parents=True)).size_bytes == 1
+    made = await box.runner.make_directory(box.id, "e/" * 1000, parents=True)
+    assert made.type == "directory"
