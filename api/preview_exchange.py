@@ -18,6 +18,8 @@ from runs.previews import Dial, PortClosed, Preview, SandboxGone
 from runs.refusal import Refusal
 
 CHUNK_BYTES = 64 * 1024
+INFORMATIONAL_MAX = 32
+"""Interim answers (1xx) to one request. Each counts as a sign of life, so endless ones would never end."""
 
 
 class ClientGone(Exception):
@@ -45,7 +47,12 @@ class Side(ABC):
         """Write raw bytes, and wait while too many are under way."""
 
     async def next_event(self) -> Any:
-        """The next event of h11; waits for bytes. Raises `h11.RemoteProtocolError`, `OSError`."""
+        """The next event of h11; waits for bytes. Raises `h11.RemoteProtocolError`, `OSError`.
+
+        Where bytes are always there nothing below would wait: a program that never pauses must not keep the
+        one loop that serves everybody from its other work.
+        """
+        await asyncio.sleep(0)
         while (event := self.http.next_event()) is h11.NEED_DATA:
             self.http.receive_data(await self.read())
         if isinstance(event, h11.Request | h11.InformationalResponse | h11.Response):
@@ -131,7 +138,8 @@ class ProgramSide(Side):
         self._loop = asyncio.get_running_loop()
 
     async def read(self) -> bytes:
-        """Bytes as they come; empty at the end."""
+        """Bytes as they come; empty at the end. The loop has its turn first, as in `next_event`."""
+        await asyncio.sleep(0)
         data = await self._loop.sock_recv(self._connection, CHUNK_BYTES)
         self.moved()
         return data
@@ -280,10 +288,14 @@ class _Exchange:
 
     async def _answer(self) -> h11.InformationalResponse | None:
         """Pass the answer on as it comes, each piece at once."""
+        interim = 0
         while True:
             event = await self._program.next_event()
             match event:
                 case h11.InformationalResponse():
+                    interim += 1
+                    if interim > INFORMATIONAL_MAX:
+                        raise h11.RemoteProtocolError("More interim answers than anybody needs")
                     if event.status_code == SWITCHING_PROTOCOLS:
                         return event
                     if event.status_code == 100 and self._client.http.they_are_waiting_for_100_continue:

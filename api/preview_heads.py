@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from urllib.parse import unquote_plus
+from urllib.parse import unquote_plus, unquote_to_bytes
 
 import h11
 
@@ -39,6 +39,7 @@ FORWARDED = frozenset({
 SECRET_CHARS_MIN = 16
 """Shorter ones are no secrets of ours, and would be found in headers by chance."""
 SWITCHING_PROTOCOLS = 101
+NO_CONTENT = 204
 
 Header = tuple[bytes, bytes]
 
@@ -96,6 +97,11 @@ def read_head(request: h11.Request) -> Head:
 def to_program(head: Head, preview: Preview, *, client_ip: str, scheme: str) -> h11.Request:
     """The request as the program gets it: no credential, cookie, header or parameter of ours in it."""
     secrets = [secret.encode("latin-1", "replace") for secret in _secrets(head.credentials)]
+    if any(secret in unquote_to_bytes(head.target) for secret in secrets):
+        raise Refusal(
+            "invalid_request",
+            f"The address holds the credential, and not as ?{TOKEN_PARAMETER}=…: the program would see it.",
+        )
     headers: list[Header] = [(b"Host", b"localhost:%d" % preview.port)]
     for raw_name, name, value in _passing(head.request):
         passed = _value_for_program(name, value, head, preview, scheme)
@@ -135,12 +141,14 @@ def to_client(answer: h11.Response | h11.InformationalResponse) -> list[Header]:
     for raw_name, name, value in _passing(answer):
         is_cookie = name == b"set-cookie"
         if _spelled(name).startswith(OUR_PREFIX) or (
-            is_cookie and value.split(b"=")[0].strip().startswith(OUR_COOKIES)
+            is_cookie and _cookie_name(value).startswith(OUR_COOKIES)
         ):
             continue
         headers.append((raw_name, _host_only(value) if is_cookie else value))
     if answer.status_code == SWITCHING_PROTOCOLS:
         return [*headers, (b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
+    if answer.status_code == NO_CONTENT:
+        return headers  # a length is forbidden here: who believes it would wait for a body (RFC 9110 8.6)
     length = _first(answer.headers, b"content-length")
     chunked = _first(answer.headers, b"transfer-encoding") is not None
     return headers if length is None or chunked else [*headers, (b"Content-Length", length)]
@@ -238,6 +246,11 @@ def _split_token(target: bytes) -> tuple[bytes, str | None]:
     if token is None:
         return target, None
     return path + (question + b"&".join(kept) if kept else b""), token
+
+
+def _cookie_name(cookie: bytes) -> bytes:
+    """What a browser sends it back under: of a cookie without a name, its value stands first."""
+    return cookie.strip().lstrip(b"= \t").split(b"=")[0].strip()
 
 
 def _host_only(cookie: bytes) -> bytes:

@@ -815,3 +815,79 @@ def wait_until_still(count: Callable[[], int]) -> int:
         before = now
         time.sleep(0.5)
     return now
+
+
+# ---- programs and clients that mean harm
+
+
+ENDLESS = {
+    "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "tiny chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n"),
+    "a long body": (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", b"12345678"),
+}
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+def test_a_program_that_never_pauses_leaves_the_server_to_others(world: World, what: str) -> None:
+    """It always has bytes ready, so that nothing ever waits for it: the API answers all the same."""
+    first, again = ENDLESS[what]
+    stop = threading.Event()
+    listener = listen("127.0.0.1", 0)
+
+    def shout() -> None:
+        with listener, listener.accept()[0] as connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(first)
+            while not stop.is_set():
+                connection.sendall(again * 10_000)
+
+    def listen_to(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while not stop.is_set() and connection.recv(1 << 20):
+                pass
+
+    shouting = threading.Thread(target=shout)
+    shouting.start()
+    world.program.port = listener.getsockname()[1]
+    with raw(world.port, world.open().head()) as connection:
+        listening = threading.Thread(target=listen_to, args=(connection.socket,))
+        listening.start()
+        try:
+            answers = [world.running.http.get("/v1/projects", timeout=WAIT_S_MAX) for _ in range(20)]
+        finally:
+            stop.set()
+            connection.socket.shutdown(socket.SHUT_RDWR)
+            listening.join(WAIT_S_MAX)
+            shouting.join(WAIT_S_MAX)
+    assert [answer.status_code for answer in answers] == [200] * 20
+
+
+def test_a_request_has_few_interim_answers(world: World) -> None:
+    """502 past that: each is a sign of life, and endless ones would hold the connection for good."""
+    wire = b"HTTP/1.1 103 Early Hints\r\n\r\n" * 33 + b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    for sent, expected in ((wire, 502), (wire.removeprefix(b"HTTP/1.1 103 Early Hints\r\n\r\n"), 200)):
+        behind = threading.Thread(target=answer_once, args=(listener := listen("127.0.0.1", 0), sent))
+        behind.start()
+        world.program.port = listener.getsockname()[1]
+        assert world.open().ask()[0].status == expected
+        behind.join(WAIT_S_MAX)
+
+
+@pytest.mark.parametrize("place", ["/a;{}", "/?x=1;crownest_preview_token={}", "/{}/b", "/?%63={}"])
+def test_a_token_elsewhere_in_the_address_is_not_passed_on(world: World, place: str) -> None:
+    """400, plainly spelled or not, and the program saw nothing."""
+    opened = world.open("token")
+    for token in (opened.token, "".join(f"%{byte:02x}" for byte in opened.token.encode())):
+        assert error(*opened.ask(place.format(token))) == (400, "invalid_request")
+    assert world.program.requests == []
+
+
+def test_an_answer_without_content_names_no_length(world: World) -> None:
+    """Who believed it would take the next answer for a body; a cookie without a name may be ours, too."""
+    wire = (
+        b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\nSet-Cookie: =crownest_preview=x\r\n"
+        b"Set-Cookie: = crownest_session=x; Path=/\r\nSet-Cookie: =mine\r\n\r\nhello"
+    )
+    answer, data = world.open().ask(f"/raw?hex={wire.hex()}")
+    assert (answer.status, data, answer.getheader("content-length")) == (204, b"", None)
+    assert answer.headers.get_all("set-cookie") == ["=mine"]
