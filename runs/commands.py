@@ -162,14 +162,21 @@ class CommandService:
             "envKeys": sorted((*request.env, *own)),
             "timeoutMs": request.timeout_ms,
         }
-        answer = await self._stream.append(
-            sandbox.org_id,
-            NewEvent("command_started", fields),
-            about=("commands", command_id),
-            render=rendered("command", 202),
-            idempotent=idempotent,
-        )
+        # First, for a full disk must not leave a command that is said to run. Crash window: a file without a
+        # command, which goes when it is old.
         self.logs.begin(command_id)
+        try:
+            answer = await self._stream.append(
+                sandbox.org_id,
+                NewEvent("command_started", fields),
+                about=("commands", command_id),
+                render=rendered("command", 202),
+                idempotent=idempotent,
+            )
+        except BaseException:
+            self.logs.end(command_id)
+            self.logs.delete(command_id)
+            raise
         cancel = CancelRequest()
         task = asyncio.create_task(self._run(sandbox, job, request, cancel), name=f"command {command_id}")
         self._running[command_id] = _Running(cancel, task)
