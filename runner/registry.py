@@ -30,6 +30,8 @@ class _Entry:
     extended: bool = False
     """True when its owner set the time of its end while the run used it."""
     expired: bool = False
+    ending: bool = False
+    """True once `destroy` was asked for: whoever did knows of the end."""
     timer: asyncio.TimerHandle | None = None
 
     @property
@@ -176,6 +178,7 @@ class Registry:
         entry = self._entries.get(sandbox_id)
         if entry is None:
             return None
+        entry.ending = True
         if entry.timer:
             entry.timer.cancel()
         removed = await entry.sandbox.destroy()
@@ -188,16 +191,25 @@ class Registry:
         await asyncio.gather(*(self.destroy(sandbox_id) for sandbox_id in tuple(self._entries)))
         await asyncio.gather(*self._expiring)
 
+    def gave_up(self, sandbox_id: str) -> None:
+        """A command that could not be ended took its sandbox with it: tell of it as of one that died."""
+        entry = self._entries.get(sandbox_id)
+        if entry and entry.sandbox.destroyed and not (entry.busy or entry.ending or entry.expired):
+            self._end(entry)
+
     def _died(self, entry: _Entry) -> None:
         if not entry.busy:  # else the run notices, and removes it
             self._expire(entry)
 
     def _expire(self, entry: _Entry) -> None:
         if not entry.sandbox.destroyed:
-            entry.expired = True  # from here on nobody takes or extends it
-            task = asyncio.ensure_future(self._expired(entry.sandbox.id))
-            self._expiring.add(task)
-            task.add_done_callback(self._expiring.discard)
+            self._end(entry)
+
+    def _end(self, entry: _Entry) -> None:
+        entry.expired = True  # from here on nobody takes or extends it
+        task = asyncio.ensure_future(self._expired(entry.sandbox.id))
+        self._expiring.add(task)
+        task.add_done_callback(self._expiring.discard)
 
     async def _expired(self, sandbox_id: str) -> None:
         await self.destroy(sandbox_id)

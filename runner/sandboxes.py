@@ -113,6 +113,7 @@ class Sandboxes:
                 await uninterrupted(running.close())
         finally:
             self._count(sandbox_id, -1)
+            self._registry.gave_up(sandbox_id)
 
     async def collect_artifact(
         self,

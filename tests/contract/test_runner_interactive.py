@@ -326,6 +326,23 @@ async def test_a_command_that_stops_everything_is_ended_by_its_timeout(on: Bench
         assert await box.says("echo fine") == "fine\n"
 
 
+async def test_a_sandbox_that_had_to_be_given_up_is_told_of(tmp_path: Path) -> None:
+    """A command that stopped the holder ends with its sandbox only, which must not count for ever."""
+    if os.geteuid() != 0:
+        pytest.skip("without isolation and as the server's own user it would stop the tests too")
+    ended = asyncio.Queue[str]()
+    async with bench("process", tmp_path, terminate_grace_ms=100, stop_timeout_ms=500) as on:
+        on.runner.tell_expired(ended.put)
+        async with warm_sandbox(on) as box:
+            word = _word()
+            ending = await box.run(f"kill -STOP -1; sleep {word}", timeout_ms=300)
+            assert ending.timed_out
+            assert living(word) == []
+            assert await asyncio.wait_for(ended.get(), 20) == box.id
+            with pytest.raises(SandboxConflict):
+                await box.run("true")
+
+
 async def test_commands_at_once_have_a_limit(box: Box) -> None:
     """The one too many is told so, and may come when another has ended."""
     cancel = CancelRequest()
