@@ -15,17 +15,19 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from runner.job import Emit, Report
 from runner.masking import Masker, Masking
 
+_masking_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 STREAMS: tuple[str, ...] = ("stdout", "stderr")
 PIPE_BYTES = 1024 * 1024
 READ_BYTES_MAX = 256 * 1024
 GATHER_BYTES_MAX = 1024 * 1024
 """Read at most this much before a report is emitted; also the most that is emitted at once."""
-MASKED_AT_ONCE_BYTES = 16 * 1024
-"""After so many bytes of masking others get their turn."""
+MASKED_AT_ONCE_BYTES = 4 * 1024
+"""After so many bytes of masking others get their turn; where they all are secrets it takes milliseconds."""
 DRAIN_BYTES_MAX = len(STREAMS) * PIPE_BYTES
 WAKES_PER_WINDOW_MAX = 32
 """A command that writes byte by byte is then left alone until the window's end."""
@@ -235,8 +237,9 @@ class Capture:
             return data
         masked: list[bytes] = []
         for start in range(0, len(data), MASKED_AT_ONCE_BYTES):
-            masked.append(masker.feed(data[start : start + MASKED_AT_ONCE_BYTES]))
-            await asyncio.sleep(0)
+            async with _masking_turn():
+                masked.append(masker.feed(data[start : start + MASKED_AT_ONCE_BYTES]))
+                await asyncio.sleep(0)
         return b"".join(masked)
 
     def _reports_of(self, stream: str, data: bytes) -> list[Report]:
@@ -263,6 +266,15 @@ class Capture:
         for name, masker in self._maskers.items():
             self.dropped_bytes[name] += masker.forget()
         return Report("output_truncated", {"stream": stream, "keptBytes": self.kept_bytes})
+
+
+def _masking_turn() -> asyncio.Lock:
+    """Held for one piece and one round of the loop: in it many commands mask no more than one does."""
+    loop = asyncio.get_running_loop()
+    lock = _masking_turns.get(loop)
+    if lock is None:
+        lock = _masking_turns[loop] = asyncio.Lock()
+    return lock
 
 
 def _size(pieces: list[tuple[str, bytes]]) -> int:

@@ -3,12 +3,14 @@
 import asyncio
 import base64
 import os
+from collections import Counter
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from runner.capture import STREAMS, Capture, Chunker, OutputPipes
+from runner.capture import MASKED_AT_ONCE_BYTES, STREAMS, Capture, Chunker, OutputPipes
 from runner.job import Report
 from runner.masking import Masker, Masking
 
@@ -118,6 +120,37 @@ def test_secrets_are_masked_before_anything_is_counted_or_cut(
     assert len(truncated) == (sum(map(len, masked.values())) > cap)
     if not truncated:
         assert kept == masked
+
+
+def test_many_commands_together_mask_no_more_at_once_than_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Output that is all secrets takes long to mask: between two of its pieces everybody else has a turn."""
+    rounds = 0
+    masked: Counter[int] = Counter()
+    feed = Masker.feed
+
+    def counted(self: Masker, data: bytes, *, final: bool = False) -> bytes:
+        masked[rounds] += len(data)
+        return feed(self, data, final=final)
+
+    async def count_rounds() -> None:
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    async def capture_at_once() -> list[tuple[list[Report], Capture]]:
+        counting = asyncio.create_task(count_rounds())
+        secret = Masking([b"a" * 100])
+        writes = [("stdout", b"a" * 40_000)]
+        captured = await asyncio.gather(*(_captured(writes, 1 << 20, secret) for _ in range(8)))
+        counting.cancel()
+        return captured
+
+    monkeypatch.setattr(Masker, "feed", counted)
+    for reports, _ in asyncio.run(capture_at_once()):
+        assert b"".join(map(_raw, reports)) == b"***"
+    assert sum(masked.values()) == 8 * 40_000
+    assert max(masked.values()) == MASKED_AT_ONCE_BYTES
 
 
 async def _captured(
