@@ -99,6 +99,7 @@ async def stream_command_logs(request: Request, command_id: str) -> Response:
     """SSE: `log` events with their seq, then `terminal` with the command."""
     services, who = services_of(request), await principal_of(request, counted=False)
     await services.commands.get(who, command_id)
+    services.watch.require_room(who)
     frames = _follow(services, who, command_id, after_seq(request))
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(frames, media_type=SSE, headers=headers)

@@ -41,6 +41,8 @@ async def events_answer(request: Request, services: Services, who: Principal, ru
     after = after_seq(request)
     follow = flag(request, "stream")
     accept = request.headers.get("accept", "")
+    if follow or SSE in accept:
+        services.watch.require_room(who)
     if NDJSON in accept:
         limit = _limit(request, services) if "limit" in request.query_params else None
         frames = _ndjson(services, who, run_id, after, limit, follow=follow)

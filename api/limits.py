@@ -22,6 +22,8 @@ class ApiLimits:
     """Silence on a stream before a keepalive comment."""
     revocation_poll_s: float = 2.0
     """A stream of a revoked key is open no longer than this and one look at the database."""
+    streams_per_key_max: int = 256
+    """Open streams of one key or person: the rate limit does not count them, and each holds a connection."""
     proof_bytes_max: int = 4 * 1024 * 1024
     """A window of events with its range proof ends at the first event past this."""
     bundle_bytes_max: int = 4 * 1024 * 1024 * 1024

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from api.limits import ApiLimits
 from eventstore.views import Views
 from runs.access import Principal
+from runs.refusal import Refusal
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,14 @@ class KeyWatch:
 
     def __repr__(self) -> str:
         return f"KeyWatch(keys={len(self._open)})"
+
+    def require_room(self, who: Principal) -> None:
+        """Refuse with `slow_down` one stream too many; before its answer begins, for then it is too late."""
+        most = self._limits.streams_per_key_max
+        if sum(len(streams) for (key_id, _), streams in self._open.items() if key_id == who.key_id) >= most:
+            raise Refusal(
+                "slow_down", f"This key has {most} streams open, and no more are allowed. Close some first."
+            )
 
     @asynccontextmanager
     async def end_of_access(self, who: Principal) -> AsyncGenerator[asyncio.Event]:

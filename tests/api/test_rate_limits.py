@@ -1,12 +1,15 @@
 """The rate limit over HTTP: which answers carry its headers, what is counted, and what the refusal says."""
 
+import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from tests.serving import Running, serving
+from api.limits import ApiLimits
+from tests.serving import FINISH_S_MAX, Running, serving
 
 LIMIT = 20
 
@@ -82,3 +85,30 @@ def test_what_needs_no_key_is_not_counted(limited: Running) -> None:
         unknown = limited.http.get("/v1/projects", headers={"authorization": "Bearer cn_unknown"})
         assert (unknown.status_code, _headers(unknown)) == (401, (None, None))
     assert _headers(limited.http.get("/v1/projects")) == (str(LIMIT), str(LIMIT - 1))
+
+
+def test_a_key_has_so_many_streams_open_and_no_more(tmp_path: Path) -> None:
+    """They are not counted as requests, so they would be a way to use up every connection of the server."""
+    with serving(tmp_path, api=ApiLimits(streams_per_key_max=2, heartbeat_s=0.1)) as running:
+        path = f"/v1/workspace-runs/{running.create()}/events?stream=true"
+        other = running.http.post("/v1/api-keys", json={"name": "other", "scopes": ["workspace_run:read"]})
+        theirs = {"authorization": f"Bearer {other.json()['secret']}"}
+        with contextlib.ExitStack() as streams:
+            for headers in ({}, {"accept": "application/x-ndjson"}, theirs):
+                stream = streams.enter_context(running.http.stream("GET", path, headers=headers))
+                assert stream.status_code == 200
+                pieces = stream.iter_raw()
+                next(pieces)
+                streams.callback(pieces.close)  # kept open until then
+            for headers in ({}, {"accept": "application/x-ndjson"}):
+                with running.http.stream("GET", path, headers=headers) as refused:
+                    assert refused.status_code == 429
+                    refused.read()
+                    assert refused.json()["error"]["code"] == "slow_down"
+            assert running.http.get(path.partition("?")[0]).status_code == 200
+        deadline = time.monotonic() + FINISH_S_MAX
+        while True:
+            with running.http.stream("GET", path) as stream:
+                if stream.status_code == 200:
+                    break
+            assert time.monotonic() < deadline, "a stream that was closed still counts"
