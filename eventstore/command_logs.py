@@ -31,9 +31,14 @@ class CommandLogs:
 
     def begin(self, command_id: str) -> None:
         """A command starts to write."""
-        self._path(command_id).touch(mode=0o600)
+        path = self._path(command_id)
         self._starts[command_id] = [0]
         self._news[command_id] = asyncio.Event()
+        try:
+            path.touch(mode=0o600)
+        except OSError:
+            self.end(command_id)
+            raise
 
     async def append(self, command_id: str, lines: Sequence[bytes]) -> None:
         """Add lines, whose seqs go on from `next_seq`."""
@@ -87,6 +92,17 @@ class CommandLogs:
             for path in self._folder.glob("cmd_*.ndjson")
             if path.stem not in self._starts and path.stat().st_mtime < time_s
         ]
+
+    def oldest_beyond(self, bytes_max: int) -> list[str]:
+        """Ids of ended commands, those written longest ago, without whose files the others fit into this."""
+        files = [(path, path.stat()) for path in self._folder.glob("cmd_*.ndjson")]
+        over = sum(found.st_size for _, found in files) - bytes_max
+        chosen: list[str] = []
+        for path, found in sorted(files, key=lambda file: file[1].st_mtime_ns):
+            if over > 0 and path.stem not in self._starts:
+                chosen.append(path.stem)
+                over -= found.st_size
+        return chosen
 
     def _wake(self, command_id: str) -> None:
         self._news[command_id].set()

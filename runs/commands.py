@@ -164,7 +164,11 @@ class CommandService:
         }
         # First, for a full disk must not leave a command that is said to run. Crash window: a file without a
         # command, which goes when it is old.
-        self.logs.begin(command_id)
+        try:
+            self.logs.begin(command_id)
+        except OSError as error:
+            why = f"The output of commands cannot be kept now: {error.strerror}. Try again later."
+            raise Refusal("resource_allocation_failed", why) from error
         try:
             answer = await self._stream.append(
                 sandbox.org_id,

@@ -65,6 +65,8 @@ class RunLimits:
     """Of each stream, in the answer of a command that was waited for."""
     command_logs_ms: int = 24 * 60 * 60 * 1000
     """How long the output of such a command is kept after its end. It is no evidence: runs are."""
+    command_logs_bytes_max: int = 4 * 1024 * 1024 * 1024
+    """Of the output of all such commands together; past that the oldest goes before its day is over."""
     command_cancel_wait_s: float = 5.0
     """How long a cancel waits for the command's end before it answers that it still runs."""
     file_direct_bytes_max: int = 256 * 1024

@@ -62,7 +62,7 @@ class Reaper:
                 await self.end_overdue_runs()
                 await self.end_expired_sandboxes()
                 await self.forget_old_transfers()
-                self.forget_old_output()
+                await asyncio.to_thread(self.forget_old_output)  # a day of a busy server has many files
                 await self._retention.expire_artifacts()
                 await self._retention.sweep_blobs()
             except StorageUnavailable:
@@ -99,8 +99,11 @@ class Reaper:
             await record_destroyed(self._store, row.org_id, sandbox_id, "ttl_expired", "system")
 
     def forget_old_output(self) -> int:
-        """Delete the kept output of commands that ended long ago."""
+        """Delete the kept output of commands that ended long ago, and what is too much of it."""
         old = self._logs.older_than((self._now_ms() - self._limits.command_logs_ms) / 1000)
+        old += [
+            one for one in self._logs.oldest_beyond(self._limits.command_logs_bytes_max) if one not in old
+        ]
         for command_id in old:
             self._logs.delete(command_id)
         return len(old)

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -237,3 +238,18 @@ def test_commands_of_a_destroyed_sandbox_say_so(running: Running) -> None:
     assert (found["status"], found["killedReason"]) == ("killed", "sandbox_destroyed")
     assert code(running.http.post(f"{path}/commands", json={"command": "true"})) == (410, "sandbox_destroyed")
     assert code(running.http.get("/v1/commands/cmd_unknown")) == (404, "not_found")
+
+
+def test_a_full_disk_leaves_no_command_that_is_said_to_run(tmp_path: Path) -> None:
+    """Where its output could not even begin, there is no command, and the next one runs."""
+    with serving(tmp_path) as running:
+        sandbox = running.http.post("/v1/sandboxes", json={"template": "base"}).json()["sandbox"]
+        commands = f"/v1/sandboxes/{sandbox['id']}/commands"
+        (tmp_path / "commands").rename(tmp_path / "away")
+        refused = running.http.post(commands, json={"command": "true"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "resource_allocation_failed")
+        (tmp_path / "away").rename(tmp_path / "commands")
+        assert running.http.post(commands, json={"command": "true"}).json()["command"]["exitCode"] == 0
+        events = running.http.get(f"/v1/orgs/{sandbox['orgId']}/events?limit=500").json()["data"]
+        types = [event["type"] for event in events if event["type"].startswith("command_")]
+        assert types == ["command_started", "command_finished"]

@@ -56,7 +56,7 @@ async def test_a_follower_is_woken_by_lines_and_by_the_end(tmp_path: Path) -> No
     assert await logs.wait("cmd_a", 30)
 
 
-async def test_old_output_is_found_and_deleted_but_not_what_is_written(tmp_path: Path) -> None:
+async def test_old_output_is_found_and_deleted_but_not_what_is_ended(tmp_path: Path) -> None:
     """By when it was last written to."""
     logs = CommandLogs(tmp_path)
     await written(logs, 1)
@@ -73,3 +73,34 @@ async def test_an_id_leads_to_no_other_file(tmp_path: Path) -> None:
     """Whatever a caller sends as id."""
     with pytest.raises(ValueError, match="is no command id"):
         await CommandLogs(tmp_path).read("../log", 0, 1)
+
+
+async def _ended(logs: CommandLogs, folder: Path, command_id: str, size_bytes: int, mtime_s: int) -> None:
+    """An ended command with so much output, last written then."""
+    logs.begin(command_id)
+    await logs.append(command_id, [b"x" * (size_bytes - 1)])
+    logs.end(command_id)
+    os.utime(folder / f"{command_id}.ndjson", (mtime_s, mtime_s))
+
+
+async def test_what_is_too_much_goes_oldest_first_and_never_what_runs(tmp_path: Path) -> None:
+    """As few files as it takes, so that what stays fits."""
+    logs = CommandLogs(tmp_path)
+    for number in range(4):
+        await _ended(logs, tmp_path, f"cmd_{number}", 100, 1000 + number)
+    logs.begin("cmd_0")
+    assert logs.oldest_beyond(400) == []
+    assert logs.oldest_beyond(399) == ["cmd_1"]
+    assert logs.oldest_beyond(150) == ["cmd_1", "cmd_2", "cmd_3"]
+    logs.end("cmd_0")
+    os.utime(tmp_path / "cmd_0.ndjson", (1000, 1000))
+    assert logs.oldest_beyond(150) == ["cmd_0", "cmd_1", "cmd_2"]
+
+
+async def test_a_command_whose_file_cannot_be_made_does_not_write(tmp_path: Path) -> None:
+    """The folder is gone, say: nothing of it stays in memory, and whoever asked is told."""
+    logs = CommandLogs(tmp_path / "logs")
+    (tmp_path / "logs").rmdir()
+    with pytest.raises(FileNotFoundError):
+        logs.begin("cmd_1")
+    assert repr(logs) == "CommandLogs(writing=0)"
