@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Literal
@@ -162,14 +163,7 @@ class CommandService:
             "envKeys": sorted((*request.env, *own)),
             "timeoutMs": request.timeout_ms,
         }
-        # First, for a full disk must not leave a command that is said to run. Crash window: a file without a
-        # command, which goes when it is old.
-        try:
-            self.logs.begin(command_id)
-        except OSError as error:
-            why = f"The output of commands cannot be kept now: {error.strerror}. Try again later."
-            raise Refusal("resource_allocation_failed", why) from error
-        try:
+        with self._output_of(command_id):
             answer = await self._stream.append(
                 sandbox.org_id,
                 NewEvent("command_started", fields),
@@ -177,15 +171,30 @@ class CommandService:
                 render=rendered("command", 202),
                 idempotent=idempotent,
             )
-        except BaseException:
-            self.logs.end(command_id)
-            self.logs.delete(command_id)
-            raise
         cancel = CancelRequest()
         task = asyncio.create_task(self._run(sandbox, job, request, cancel), name=f"command {command_id}")
         self._running[command_id] = _Running(cancel, task)
         task.add_done_callback(lambda _: self._running.pop(command_id, None))
         return answer
+
+    @contextmanager
+    def _output_of(self, command_id: str) -> Generator[None]:
+        """A place for the output while the block tells of the command; nothing of it stays when that fails.
+
+        First, for a full disk must not leave a command that is said to run. Crash window: a file without a
+        command, which goes when it is old.
+        """
+        try:
+            self.logs.begin(command_id)
+        except OSError as error:
+            why = f"The output of commands cannot be kept now: {error.strerror}. Try again later."
+            raise Refusal("resource_allocation_failed", why) from error
+        try:
+            yield
+        except BaseException:
+            self.logs.end(command_id)
+            self.logs.delete(command_id)
+            raise
 
     async def _run(
         self, sandbox: ViewRow, job: CommandJob, request: CommandRequest, cancel: CancelRequest
