@@ -14,13 +14,13 @@ from pathlib import Path
 
 from tests.cli.cli_runner import CROWNEST
 
-LINES = ("API base", "API key", "data folder", "sandbox", "limits", "previews", "stop")
+LINES = ("API base", "reference", "API key", "data folder", "sandbox", "limits", "previews", "stop")
 STOP_S_MAX = 30
 
 
 @contextmanager
 def _serve(home: Path, data: str, *arguments: str) -> Generator[list[str]]:
-    """The seven lines of a server that runs while the block does."""
+    """The eight lines of a server that runs while the block does."""
     env = {"PATH": os.environ["PATH"], "HOME": str(home), "CROWNEST_PROVIDER": "process"}
     command = [CROWNEST, "serve", "--data", str(home / data), *(arguments or ("--port", "0"))]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, cwd=home, text=True) as process:
@@ -36,7 +36,7 @@ def _config(home: Path) -> Path:
     return home / ".config" / "crownest" / "config.json"
 
 
-def test_a_first_start_prints_seven_lines_and_logs_the_command_line_in(tmp_path: Path) -> None:
+def test_a_first_start_prints_eight_lines_and_logs_the_command_line_in(tmp_path: Path) -> None:
     """Address, key, folder, sandbox, limits, previews, stop; the configuration is its owner's alone."""
     with _serve(tmp_path, "data") as lines:
         assert [line[:12].strip() for line in lines] == list(LINES)
