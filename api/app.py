@@ -99,7 +99,9 @@ async def framework_error(request: Request, error: Exception) -> Response:
     """What Starlette refuses by itself (unknown path, wrong method, bad request) in the same envelope."""
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        refusal = Refusal("not_found", f"There is no route {request.url.path[:200]}. Check the path.")
+        refusal = Refusal(
+            "not_found", f"There is no route {request.url.path[:200]}. Check the path: /docs lists them."
+        )
     elif error.status_code == 405:
         refusal = Refusal("method_not_allowed", f"{request.url.path[:200]} does not answer {request.method}.")
     else:

@@ -85,6 +85,8 @@ class ClientSide(Side):
         peer = writer.get_extra_info("peername")
         self.address = str(peer[0]) if peer else "unknown"
         self.asked_for_head = False
+        self.reads_html = False
+        """A person opens the address in a browser."""
         """The present request is a HEAD: its answer has no body."""
 
     async def read(self) -> bytes:

@@ -94,6 +94,11 @@ def read_head(request: h11.Request) -> Head:
     )
 
 
+def wants_html(headers: Iterable[Header]) -> bool:
+    """Whether a browser opens the address: only then `Accept` names text/html, scripts and fetches do not."""
+    return b"text/html" in (_first(headers, b"accept") or b"").lower()
+
+
 def to_program(head: Head, preview: Preview, *, client_ip: str, scheme: str) -> h11.Request:
     """The request as the program gets it: no credential, cookie, header or parameter of ours in it."""
     secrets = [secret.encode("latin-1", "replace") for secret in _secrets(head.credentials)]

@@ -22,7 +22,8 @@ import h11
 from api.errors import envelope, refusal_of
 from api.limits import PreviewLimits
 from api.preview_exchange import ClientGone, ClientSide, ended, forward
-from api.preview_heads import Head, cookie_of, location_of, read_head
+from api.preview_heads import Head, cookie_of, location_of, read_head, wants_html
+from api.preview_page import PAGE_HEADERS, refusal_page
 from runs.access import Principal
 from runs.ids import new_id
 from runs.previews import Dial, Preview, PreviewService
@@ -132,6 +133,7 @@ class PreviewProxy:
             if not isinstance(request, h11.Request):
                 return False
             client.asked_for_head = request.method == b"HEAD"
+            client.reads_html = wants_html(request.headers)
             head = read_head(request)
             preview, grant, fresh_token = await self._admit(head)
             if fresh_token is not None:
@@ -171,7 +173,9 @@ class PreviewProxy:
     async def _admit_key(self, preview: Preview, key: str | None) -> str:
         if key is None:
             raise Refusal(
-                "unauthorized", "This preview needs an API key: send Authorization: Bearer cn_live_…."
+                "unauthorized",
+                "This preview needs an API key: send Authorization: Bearer cn_live_…. For a browser, "
+                "open one with a token: crownest previews create SANDBOX-ID PORT --token",
             )
         who = await self._authenticate(key)
         if who is None:
@@ -238,6 +242,9 @@ class PreviewProxy:
     async def _refuse(self, client: ClientSide, refusal: Refusal) -> None:
         request_id = new_id("req")
         status, headers, body = envelope(refusal, request_id)
+        if client.reads_html:
+            headers |= PAGE_HEADERS
+            body = refusal_page(refusal, status, request_id)
         await self._answer(client, status, [*headers.items(), ("x-request-id", request_id)], body)
 
     async def _answer(

@@ -95,7 +95,8 @@ def create(
 
     The secret alone goes to stdout; it is stored nowhere and cannot be shown again. A key gets no more
     than its maker has. Without --scope it may do everything with sandboxes, commands, files, artifacts,
-    previews and runs, but nothing with keys, projects, backups, usage and the organisation.
+    previews and runs, but nothing with keys, projects, backups, usage and the organisation. The server's
+    page /auth.md lists the scopes.
     """
     with _session(api_url) as client:
         key, secret = client.create_key(name, scopes or DEFAULT_KEY_SCOPES, project_ids=projects)

@@ -8,9 +8,10 @@ from cli.event_output import CommandWriter
 from cli.lazy import ExampleCommand
 from cli.listing import show_one
 from cli.options import JSON, Id, WholeNumber, session
-from cli.sandbox_exec import FIRST_FIELDS, watch
+from cli.sandbox_exec import watch
 
 COMMAND_ID = click.argument("command_id", metavar="COMMAND-ID", type=Id("cmd", "a command's id"))
+FIRST_FIELDS = ("id", "status", "exitCode", "command", "sandboxId")
 REMEDIES = {"not_found": "Check the id, and that the key belongs to the same organisation."}
 LOGS_PER_PAGE = 500
 

@@ -73,7 +73,7 @@ class Hosting:
 
     async def admit(self, job: CommandJob) -> None:
         """Refuse a command that could not start now."""
-        with _refusing(job.sandbox_id):
+        with _refusing(job.sandbox_id, path_field="cwd"):
             self._runner.require_free(job.sandbox_id)
             folder = await self._runner.stat_file(job.sandbox_id, job.cwd)
         if folder.type != "directory":
@@ -95,7 +95,7 @@ class Hosting:
             secrets=[value.encode() for value in secrets.values()],
             output_bytes_max=self._output_bytes_max,
         )
-        with _refusing(job.sandbox_id):
+        with _refusing(job.sandbox_id, path_field="cwd"):
             return _end(await self._runner.run_command(job.sandbox_id, command, report, cancel))
 
     async def _opened(self, project_id: str, names: Sequence[str]) -> dict[str, str]:
@@ -170,12 +170,12 @@ class Hosting:
 
 
 @contextmanager
-def _refusing(sandbox_id: str) -> Generator[None]:
-    """What the runner raises, in the contract's words."""
+def _refusing(sandbox_id: str, *, path_field: str = "path") -> Generator[None]:
+    """What the runner raises, in the contract's words; `path_field` is where the caller named the path."""
     try:
         yield
     except FileRefused as error:
-        raise Refusal(error.code, error.message, {"field": "path"}) from error
+        raise Refusal(error.code, error.message, {"field": path_field}) from error
     except TooManyCommands as error:
         raise Refusal("slow_down", str(error)) from error
     except SandboxConflict as error:

@@ -32,6 +32,8 @@ class View:
     terminal: Callable[[Item, float], Mapping[str, object]]
     drop_first: Sequence[str] = ()
     colours: Mapping[str, str] = field(default_factory=dict[str, str])
+    last_whole: bool = False
+    """Whether the last column, say an address, is folded rather than cut where it does not fit."""
     empty: str = ""
     """What to say to a person when there is nothing."""
 
@@ -65,7 +67,9 @@ def show_list(
         rows = [view.terminal(thing, now_s) for thing in things]
         names = list(rows[0])
         cells = [list(row.values()) for row in rows]
-        output.table(names, cells, colours=view.colours, drop_first=view.drop_first)
+        output.table(
+            names, cells, colours=view.colours, drop_first=view.drop_first, last_whole=view.last_whole
+        )
     elif not output.is_terminal(sys.stdout):
         rows_for_programs = [[flat(thing.get(name)) for name in view.columns] for thing in things]
         output.lines(view.columns, rows_for_programs)
@@ -96,6 +100,9 @@ def flat(value: object) -> object:
 
 
 def _plain(value: object) -> str:
+    """A value inside one: a nested mapping as `{a=1,b=2}`, which is shorter than JSON."""
+    if isinstance(value, dict):
+        return f"{{{flat(cast('dict[str, object]', value))}}}"
     return value if isinstance(value, str) else output.json_text(value)
 
 

@@ -127,7 +127,11 @@ def users(*, org: str | None, limit: int | None, cursor: str | None, as_json: bo
 @orgs.command("add-user", cls=ExampleCommand, examples=("crownest orgs add-user --name Ada --role admin",))
 @click.option("--name", metavar="NAME", required=True, help="What the person is called.")
 @click.option(
-    "--role", metavar="ROLE", type=click.Choice(ROLES), default="member", help="owner, admin or member."
+    "--role",
+    metavar="ROLE",
+    type=click.Choice(ROLES),
+    default="member",
+    help="owner, admin or member.  [default: member]",
 )
 @ORG
 @idempotency_key_option("one person")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PAGE_CHARS = 96
 COLUMN_GAP_CHARS = 2
+FOR_PROGRAMS = frozenset({"field"})
+"""Details that an error's message says in words; with --json they are there."""
 LAST_COLUMN_CHARS_MIN = 24
 """Room that the last column of a table gets before other columns are shown."""
 
@@ -118,8 +120,10 @@ def error(problem: Problem, *, as_json: bool) -> None:
     known = problem.code not in {"usage_error", "runtime_error", "unknown_command"}
     code = paint(f" ({problem.code}{number})", sys.stderr, dim=True) if known else ""
     note(paint("error: ", sys.stderr, colour="red", bold=True) + one_line(problem.message) + code)
-    if problem.status and problem.details:
-        note(paint("  details: ", sys.stderr, dim=True) + json.dumps(problem.details, default=str))
+    told = {name: value for name, value in (problem.details or {}).items() if name not in FOR_PROGRAMS}
+    if problem.status and told:
+        facts = ", ".join(f"{name}={_cell(value)}" for name, value in told.items())
+        note(paint("  details: ", sys.stderr, dim=True) + facts)
     if problem.remediation:
         note(paint("  try: ", sys.stderr, colour="cyan") + one_line(problem.remediation))
 
@@ -148,8 +152,9 @@ def table(
     *,
     colours: Mapping[str, str],
     drop_first: Sequence[str],
+    last_whole: bool = False,
 ) -> None:
-    """Print rows for a terminal; the last column is the long one and is cut to fit.
+    """Print rows for a terminal; the last column is the long one: cut to fit, or folded if `last_whole`.
 
     `colours` maps a cell's text to its colour; columns of `drop_first` go, in that order, when the
     terminal is too narrow for all.
@@ -161,12 +166,16 @@ def table(
     cells = [["" if value is None else _cell(value) for value in row] for row in rows]
     console = Console(color_system="auto" if uses_colour(sys.stdout) else None, highlight=False)
     widths = [max(map(len, (column, *(row[i] for row in cells)))) for i, column in enumerate(columns)]
-    kept = _fitting(columns, widths, console.width, drop_first)
+    last_chars = widths[-1] if last_whole else min(widths[-1], LAST_COLUMN_CHARS_MIN)
+    kept = _fitting(columns, [*widths[:-1], last_chars], console.width, drop_first)
     room = console.width - sum(widths[index] + COLUMN_GAP_CHARS for index in kept[:-1])
     widths[-1] = max(1, min(widths[-1], room))
     shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, COLUMN_GAP_CHARS, 0, 0))
     for index in kept:
-        shown.add_column(columns[index], no_wrap=True, overflow="ellipsis", width=widths[index])
+        folded = last_whole and index == kept[-1]
+        shown.add_column(
+            columns[index], no_wrap=not folded, overflow="fold" if folded else "ellipsis", width=widths[index]
+        )
     for row in cells:
         shown.add_row(*(Text(row[index], style=colours.get(row[index], "")) for index in kept))
     console.print(shown)
@@ -175,12 +184,10 @@ def table(
 def _fitting(
     columns: Sequence[str], widths: Sequence[int], width: int, drop_first: Sequence[str]
 ) -> list[int]:
-    """The indexes of the columns to show, so that the last one gets some room."""
+    """The indexes of the columns to show, so that the last one gets the room that `widths` says."""
     kept = list(range(len(columns)))
     for name in drop_first:
-        needed = sum(widths[index] + COLUMN_GAP_CHARS for index in kept[:-1]) + min(
-            widths[-1], LAST_COLUMN_CHARS_MIN
-        )
+        needed = sum(widths[index] + COLUMN_GAP_CHARS for index in kept[:-1]) + widths[-1]
         if needed > width:
             kept.remove(columns.index(name))
     return kept

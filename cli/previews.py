@@ -8,26 +8,37 @@ from cli import output
 from cli.lazy import ExampleCommand
 from cli.listing import Item, View, page_options, show_list, show_one, since, when
 from cli.options import JSON, Id, WholeNumber, idempotency_key_option, session
-from cli.sandboxes import SANDBOX_ID
+from cli.sandboxes import REMEDIES, SANDBOX_ID
 from evidence.visible import one_line
 
 
 def _terminal_row(preview: Item, now_s: float) -> dict[str, object]:
+    state, ends = _state(preview, now_s)
     return {
         "id": preview["id"],
+        "state": state,
         "port": preview.get("port"),
-        "authMode": preview.get("authMode"),
+        "opens with": {"authenticated": "API key"}.get(str(preview.get("authMode")), preview.get("authMode")),
         "created": since(preview.get("createdAt"), now_s),
-        "expires": when(preview.get("expiresAt"), now_s),
-        "revoked": since(preview.get("revokedAt"), now_s),
-        "url": preview["url"],
+        "ends": ends,
+        "address": preview["url"],
     }
+
+
+def _state(preview: Item, now_s: float) -> tuple[str, str]:
+    """Whether it lets anybody in, and when that ended or will end."""
+    if preview.get("revokedAt"):
+        return "revoked", since(preview["revokedAt"], now_s)
+    ends = when(preview.get("expiresAt"), now_s)
+    return ("live" if ends.startswith("in ") else "over"), ends
 
 
 VIEW = View(
     columns=("id", "port", "authMode", "createdAt", "expiresAt", "revokedAt", "url"),
     terminal=_terminal_row,
-    drop_first=("created", "authMode", "revoked"),
+    drop_first=("created", "opens with", "ends", "port", "state"),
+    colours={"live": "green", "revoked": "red", "over": "red"},
+    last_whole=True,
     empty="No previews yet. Open one: crownest previews create SANDBOX-ID PORT",
 )
 
@@ -57,7 +68,8 @@ def create(
     Requests then need an API key of the organisation, or with --token the token alone, so that a
     browser can open the address.
     """
-    with session() as client:
+    full = {"quota_exceeded": f"See which are live: crownest previews list {sandbox_id}"}
+    with session(remedies=REMEDIES | full) as client:
         preview, token = client.create_preview(
             sandbox_id, port, auth_mode="token" if with_token else None, idempotency_key=idempotency_key
         )
@@ -69,7 +81,10 @@ def create(
     if token:
         output.hint("The token is shown this once; whoever has the address gets in.")
     else:
-        output.hint('open it with an API key: curl -H "Authorization: Bearer $CROWNEST_API_KEY" URL')
+        output.hint(f'With an API key: curl -H "Authorization: Bearer $CROWNEST_API_KEY" {address}')
+        output.hint(
+            f"For a browser open one with a token: crownest previews create {sandbox_id} {port} --token"
+        )
 
 
 @previews.command("list", cls=ExampleCommand, examples=("crownest previews list sbx_abc123",))
@@ -78,7 +93,9 @@ def create(
 @JSON
 def list_previews(*, sandbox_id: str, limit: int | None, cursor: str | None, as_json: bool) -> None:
     """List a sandbox's previews, newest first, ended ones too."""
-    with session() as client:
+    with session(
+        remedies=REMEDIES | {"not_found": "Check the sandbox's id: crownest sandboxes list --all"}
+    ) as client:
         page = client.list_previews(sandbox_id, limit=limit, cursor=cursor)
     show_list(page.items, VIEW, as_json=as_json, next_cursor=page.next_cursor, cursor=cursor)
 
@@ -88,6 +105,6 @@ def list_previews(*, sandbox_id: str, limit: int | None, cursor: str | None, as_
 @JSON
 def revoke(*, preview_id: str, as_json: bool) -> None:
     """Close a preview; open connections end within two seconds."""
-    with session() as client:
+    with session(remedies={"not_found": "A sandbox's previews: crownest previews list SANDBOX-ID"}) as client:
         preview = client.revoke_preview(preview_id)
     show_one(preview, as_json=as_json, first=("id", "revokedAt", "expiresAt", "url"))

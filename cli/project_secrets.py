@@ -9,6 +9,7 @@ import click
 
 from cli import output
 from cli.lazy import ExampleCommand
+from cli.listing import Item, View, show_list, since
 from cli.options import JSON, YES, agreed, session
 from cli.problems import EXIT_ERROR, EXIT_OK, failure, usage
 from evidence.visible import one_line
@@ -16,7 +17,6 @@ from evidence.visible import one_line
 if TYPE_CHECKING:
     from client.api import CrownestClient
 
-COLUMNS = ("name", "createdAt", "updatedAt")
 VALUE_BYTES_READ_MAX = 64 * 1024
 """Read from stdin; how long a value may be the server decides, and says."""
 PROJECTS_PAGE = 500
@@ -29,8 +29,8 @@ NAME = click.argument("name", metavar="NAME")
 def secrets() -> None:
     """Keep values that the commands of a project find in their environment.
 
-    A value is encrypted on the server and never shown again. Runs find it under its name, and it is masked
-    in their output; proofs hold the names only.
+    A value is encrypted on the server and never shown again. Runs, and commands in sandboxes, find it under
+    its name, and it is masked in their output; proofs hold the names only.
     """
 
 
@@ -55,7 +55,9 @@ def set_secret(*, name: str, project: str | None, as_json: bool) -> int:
         output.json_data(secret)
         return EXIT_OK
     output.note(one_line(f"{secret['name']} is set in {secret['projectId']}"))
-    output.hint("Runs that are created from now on find it in the environment of their command.")
+    output.hint(
+        "Runs that are created from now on find it in their environment, and so do commands in sandboxes."
+    )
     return EXIT_OK
 
 
@@ -67,16 +69,7 @@ def list_secrets(*, project: str | None, as_json: bool) -> None:
     with session(remedies=REMEDIES) as client:
         project_id = project or _oldest_project(client)
         found = client.list_secrets(project_id, limit=500).items
-    if as_json:
-        output.json_data(found)
-        return
-    rows = [[secret.get(column) for column in COLUMNS] for secret in found]
-    if output.is_terminal(sys.stdout):
-        output.table(COLUMNS, rows, colours={}, drop_first=("createdAt",))
-    else:
-        output.lines(COLUMNS, rows)
-    if not found:
-        output.hint("No secrets yet. Set one: crownest secrets set NAME")
+    show_list(found, _VIEW, as_json=as_json)
 
 
 @secrets.command("delete", cls=ExampleCommand, examples=("crownest secrets delete DEPLOY_TOKEN --yes",))
@@ -123,3 +116,19 @@ def _read_value(name: str) -> str:
     except UnicodeDecodeError:
         raise usage("The value is no UTF-8 text.", "Encode it; the command decodes it again.") from None
     return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
+
+
+def _terminal_row(secret: Item, now_s: float) -> dict[str, object]:
+    return {
+        "set": since(secret.get("updatedAt"), now_s),
+        "created": since(secret.get("createdAt"), now_s),
+        "name": secret["name"],
+    }
+
+
+_VIEW = View(
+    ("name", "createdAt", "updatedAt"),
+    _terminal_row,
+    drop_first=("created",),
+    empty="No secrets yet. Set one: crownest secrets set NAME",
+)

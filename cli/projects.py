@@ -84,7 +84,8 @@ def create(*, name: str, idempotency_key: str | None, as_json: bool) -> None:
     metavar="NAME=N",
     multiple=True,
     callback=_parse_limits,
-    help="Set a limit, or lift it with NAME=none. Repeatable; others stay.",
+    help="Set concurrentSandboxes, computeUnitSecondsPerMonth or artifactBytes; NAME=none lifts it. "
+    "Repeatable; others stay.",
 )
 @JSON
 def update(*, project_id: str, name: str | None, limits: dict[str, int | None], as_json: bool) -> None:

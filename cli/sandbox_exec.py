@@ -11,7 +11,6 @@ import click
 from cli import output
 from cli.event_output import CommandWriter
 from cli.interruption import Interruption
-from cli.listing import show_one
 from cli.options import JSON, Id, WholeNumber, idempotency_key_option, session
 from cli.problems import (
     EXIT_ERROR,
@@ -24,6 +23,7 @@ from cli.problems import (
 from cli.trailing import TrailingCommand
 from client.errors import ClientError, StreamInterrupted
 from client.shapes import CommandRequest
+from evidence.visible import one_line
 
 if TYPE_CHECKING:
     from client.api import CrownestClient
@@ -34,7 +34,6 @@ REMEDIES = {
     "Your sandboxes: crownest sandboxes list",
     "sandbox_destroyed": "Make another one: crownest sandboxes create",
 }
-FIRST_FIELDS = ("id", "status", "exitCode", "command", "sandboxId")
 
 
 def _parse_env(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -57,7 +56,7 @@ def _parse_env(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
     examples=(
         "crownest sandboxes exec sbx_abc123 -- python3 -m unittest",
         "crownest sandboxes exec sbx_abc123 --cwd src --env TOKEN -- sh -c 'make | tee log'",
-        "crownest sandboxes exec sbx_abc123 --detach -- sleep 600",
+        "crownest sandboxes exec sbx_abc123 --detach -- python3 -m http.server 8000",
     ),
 )
 @click.argument("sandbox_id", metavar="SANDBOX-ID", type=Id("sbx", "a sandbox's id"))
@@ -69,8 +68,13 @@ def _parse_env(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
     callback=_parse_env,
     help="Set a variable; without a value, to what it is here. Repeatable.",
 )
-@click.option("--timeout-ms", metavar="MS", type=WholeNumber(1), help="Time limit in milliseconds.")
-@click.option("--detach", is_flag=True, help="Print the command's id and do not wait.")
+@click.option(
+    "--timeout-ms",
+    metavar="MS",
+    type=WholeNumber(1),
+    help="Time limit in milliseconds.  [default: as long as the sandbox lives]",
+)
+@click.option("--detach", is_flag=True, help="Print the command's id alone and do not wait.")
 @idempotency_key_option("one command")
 @JSON
 def exec_(
@@ -94,15 +98,22 @@ def exec_(
     with session(remedies=REMEDIES) as client:
         command = client.run_command(sandbox_id, request, background=True, idempotency_key=idempotency_key)
         if detach:
-            show_one(command, as_json=as_json, first=FIRST_FIELDS)
-            if not as_json:
-                output.hint(f"next: crownest commands logs {command['id']}")
+            _tell_id(command, as_json=as_json)
             return EXIT_OK
         try:
             ended = watch(client, command["id"], as_json=as_json)
         except KeyboardInterrupt:
             return _canceled(client, command["id"], as_json=as_json)
     return _exit_status(ended, as_json=as_json)
+
+
+def _tell_id(command: Command, *, as_json: bool) -> None:
+    """The id alone on stdout, so that `id=$(…)` takes it."""
+    if as_json:
+        output.json_data(command)
+        return
+    output.write_out(one_line(command["id"]) + "\n")
+    output.hint(f"next: crownest commands logs {command['id']}")
 
 
 def watch(client: CrownestClient, command_id: str, *, as_json: bool, after_seq: int = 0) -> Command:

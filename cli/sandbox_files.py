@@ -29,6 +29,8 @@ REMEDIES = {
     "crownest workspace-runs run-archive repo.tgz --sandbox SBX_ID --keep-sandbox -- COMMAND",
     "sandbox_destroyed": "Its files are gone with it. Make another one: crownest sandboxes create",
 }
+NEEDS_PARENTS = {"file_not_found": "Is the folder above it there? To make it as well, add --parents."}
+REPLACES = {"conflict": "To replace what is there, add --overwrite."}
 _PLACE = re.compile(r"(sbx_[A-Za-z0-9][A-Za-z0-9_-]{0,120})(?::(.*))?", re.DOTALL)
 
 
@@ -162,7 +164,7 @@ def _copy_in(source: str, place: Place, *, parents: bool, no_clobber: bool, as_j
         raise failure(
             f"{source} is too large to be copied.", REMEDIES["file_too_large"], reason="file_too_large"
         )
-    with session(remedies=REMEDIES) as client:
+    with session(remedies=REMEDIES if parents else REMEDIES | NEEDS_PARENTS) as client:
         entry = client.write_file(
             place.sandbox_id, path, content, create_parents=parents, overwrite=not no_clobber
         )
@@ -206,7 +208,7 @@ def rm(*, place: Place, as_json: bool) -> None:
 @JSON
 def mkdir(*, place: Place, parents: bool, as_json: bool) -> None:
     """Make a folder."""
-    with session(remedies=REMEDIES) as client:
+    with session(remedies=REMEDIES if parents else REMEDIES | NEEDS_PARENTS) as client:
         entry = client.make_folder(place.sandbox_id, place.path, parents=parents)
     if as_json:
         output.json_data(entry)
@@ -219,7 +221,7 @@ def mkdir(*, place: Place, parents: bool, as_json: bool) -> None:
 @JSON
 def mv(*, place: Place, to: str, overwrite: bool, as_json: bool) -> None:
     """Move or rename a file or folder within its sandbox."""
-    with session(remedies=REMEDIES) as client:
+    with session(remedies=REMEDIES if overwrite else REMEDIES | REPLACES) as client:
         entry = client.move_file(place.sandbox_id, place.path, to, overwrite=overwrite)
     if as_json:
         output.json_data(entry)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from cli import output
@@ -51,7 +53,12 @@ def sandboxes() -> None:
 )
 @click.option("--project", metavar="PRJ_ID", help="Project to create it in.")
 @TEMPLATE
-@click.option("--ttl-ms", metavar="MS", type=WholeNumber(1), help="How long it lives, in milliseconds.")
+@click.option(
+    "--ttl-ms",
+    metavar="MS",
+    type=WholeNumber(1),
+    help="How long it lives, in milliseconds.  [default: an hour]",
+)
 @METADATA
 @idempotency_key_option("one sandbox")
 @JSON
@@ -121,6 +128,8 @@ def extend(*, sandbox_id: str, ttl_ms: int, as_json: bool) -> None:
     with session(remedies=REMEDIES) as client:
         sandbox = client.extend_sandbox(sandbox_id, ttl_ms)
     show_one(sandbox, as_json=as_json, first=FIRST_FIELDS)
+    if not as_json:
+        output.hint(f"It ends {when(sandbox.get('expiresAt'), time.time())}.")
 
 
 @sandboxes.command(cls=ExampleCommand, examples=("crownest sandboxes kill sbx_abc123 --yes",))

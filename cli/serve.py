@@ -1,4 +1,4 @@
-"""`crownest serve`: opens the data folder, listens, and says in seven lines where it is and how it stops."""
+"""`crownest serve`: opens the data folder, listens, and says in eight lines where it is and how it stops."""
 
 from __future__ import annotations
 
@@ -108,13 +108,14 @@ class HttpServer(uvicorn.Server):
 
 
 async def _announce(http: HttpServer, server: Server, settings: Settings, url: str) -> None:
-    """The seven lines, once the first request would be answered."""
+    """The eight lines, once the first request would be answered."""
     while not http.started:
         if http.should_exit:
             return
         await asyncio.sleep(0.01)
     lines = (
         ("API base", url),
+        ("reference", f"{url}/docs"),
         ("API key", await _remember(server, url)),
         ("data folder", f"{settings.data_dir.resolve()} (kept; {_recovered(server)})"),
         ("sandbox", _sandbox(server)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -118,7 +119,7 @@ class KeyService:
             if scope not in ALL_SCOPES:
                 raise Refusal(
                     "invalid_request",
-                    f"There is no scope {scope[:80]!r}. The API reference lists them.",
+                    f"There is no scope {scope[:80]!r}. {_nearest(scope)}GET /auth.md lists them.",
                     {"field": "scopes"},
                 )
             if scope not in who.scopes:
@@ -181,6 +182,11 @@ class KeyService:
     async def _shown(self, row: ViewRow) -> dict[str, Any]:
         used = await self._use.last_used_at(row.id)
         return {**decode(row.doc), **({"lastUsedAt": used} if used else {})}
+
+
+def _nearest(scope: str) -> str:
+    found = difflib.get_close_matches(scope[:80], sorted(ALL_SCOPES), n=1)
+    return f"Did you mean {found[0]!r}? " if found else ""
 
 
 def _visible(who: Principal, row: ViewRow) -> bool:

@@ -73,7 +73,7 @@ class QuotaService:
         if len(live) >= most:
             raise _exceeded(
                 ACTIVE_SANDBOXES, most, len(live),
-                f"This organisation's plan allows {most} sandboxes at once. Wait for a run to end, or kill "
+                f"This organisation's plan allows {_sandboxes(most)} at once. Wait for a run to end, or kill "
                 "a sandbox.",
             )  # fmt: skip
         own = (await self.project_limits(project_id)).get("concurrentSandboxes")
@@ -81,7 +81,7 @@ class QuotaService:
         if own is not None and in_project >= own:
             raise _exceeded(
                 ACTIVE_SANDBOXES, own, in_project,
-                f"Project {project_id} allows {own} sandboxes at once. Wait for a run to end, kill a "
+                f"Project {project_id} allows {_sandboxes(own)} at once. Wait for a run to end, kill a "
                 "sandbox, or ask an owner to raise the limit.",
                 projectId=project_id,
             )  # fmt: skip
@@ -173,6 +173,10 @@ def parse_project_limits(value: Mapping[str, Any]) -> dict[str, int | None]:
             )
         limits[name] = limit
     return limits
+
+
+def _sandboxes(count: int) -> str:
+    return f"{count} sandbox" if count == 1 else f"{count} sandboxes"
 
 
 def _exceeded(quota: str, limit: int, current: int, message: str, **more: str) -> Refusal:

@@ -18,10 +18,12 @@ import httpx2
 import pytest
 
 from api.limits import PreviewLimits
+from api.preview_page import refusal_page
 from api.preview_proxy import PreviewProxy
 from cli.listening import listen
 from runs.credentials import authenticate
 from runs.previews import PortClosed, PreviewService, SandboxGone
+from runs.refusal import Refusal
 from tests.preview_kit import PIECE, WAIT_S_MAX, Program, Raw, bounded, frame_bytes, program, raw, read_frame
 from tests.serving import Running
 
@@ -466,6 +468,24 @@ def test_without_a_credential_a_preview_is_401(world: World) -> None:
         assert error(answer, data) == (401, "unauthorized")
         assert answer.getheader("cache-control") == "no-store"
     assert world.program.requests == []
+
+
+def test_a_browser_gets_a_page_that_says_the_same(world: World) -> None:
+    """Only where `Accept` names text/html, as when an address is opened; nothing in it can run."""
+    for accept, kind in (("text/html,*/*;q=0.8", "text/html; charset=utf-8"), ("*/*", "application/json")):
+        answer, data = world.open().ask("/", "GET", f"Accept: {accept}", auth=False)
+        assert (answer.status, answer.getheader("content-type")) == (401, kind)
+        assert b"crownest previews create SANDBOX-ID PORT --token" in data
+        assert (answer.getheader("x-request-id") or "?").encode() in data
+    page, _ = world.open().ask("/", "GET", "Accept: text/html", auth=False)
+    assert "default-src 'none'" in (page.getheader("content-security-policy") or "")
+
+
+def test_what_a_message_repeats_cannot_become_markup() -> None:
+    """The page shows a refusal's message, which may quote a request."""
+    page = refusal_page(Refusal("invalid_request", "'<b>&' is no name."), 400, "req_a")
+    assert b"&lt;b&gt;&amp;" in page
+    assert b"<b>" not in page
 
 
 def test_only_keys_of_the_same_organisation_and_scope_open_it(world: World, foreign_key: str) -> None:

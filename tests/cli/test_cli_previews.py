@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.cli.cli_runner import Shell
+from tests.cli.test_cli_terminal import COLOUR, on_terminal
 from tests.serving import Running
 
 
@@ -39,3 +42,23 @@ def test_what_is_wrong_is_said(owner: Shell, running: Running) -> None:
     assert owner("previews", "create", "sbx_a", "0").status == 2
     wrong = owner("previews", "create", "sbx_unknown", "80", "--json")
     assert (wrong.status, wrong.error["code"]) == (1, "not_found")
+
+
+def test_the_way_on_is_that_of_previews(owner: Shell) -> None:
+    """Not that of runs."""
+    for args in (("create", "sbx_unknown", "80"), ("list", "sbx_unknown")):
+        assert "crownest sandboxes list" in owner("previews", *args, "--json").error["remediation"]
+    revoked = owner("previews", "revoke", "prv_unknown", "--json")
+    assert "crownest previews list" in revoked.error["remediation"]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 140])
+def test_a_listed_address_is_never_cut(owner: Shell, running: Running, columns: int) -> None:
+    """It is what the list is for; other columns go first, and it is folded at last."""
+    sandbox_id = running.run("true", keepSandbox=True)["sandboxId"]
+    url = owner("previews", "create", sandbox_id, "8000").out.decode().strip()
+    _, shown = on_terminal(owner, "previews", "list", sandbox_id, columns=columns)
+    lines = COLOUR.sub("", shown).splitlines()
+    assert all(len(line) <= columns for line in lines)
+    assert url in "".join(line[32:].strip() if columns <= 80 else line for line in lines)
+    assert ("live" in shown) == (columns >= 100)

@@ -36,6 +36,42 @@ def detached(owner: Shell, sandbox: str, script: str) -> str:
     return str(result.data["id"])
 
 
+def test_a_detached_commands_id_stands_alone(owner: Shell, sandbox: str) -> None:
+    """So that `id=$(crownest sandboxes exec … --detach -- …)` takes it."""
+    printed = owner("sandboxes", "exec", sandbox, "--detach", "--", "true")
+    (command_id,) = printed.out.decode().splitlines()
+    assert (printed.status, printed.err) == (0, "")
+    assert owner("commands", "get", command_id, "--json").data["id"] == command_id
+
+
+@pytest.mark.parametrize(
+    ("args", "remedy"),
+    [
+        (("cp", "{here}", "{sandbox}:deep/x"), "--parents"),
+        (("mkdir", "{sandbox}:deep/er"), "--parents"),
+        (("mv", "{sandbox}:a", "b"), "--overwrite"),
+    ],
+    ids=["cp", "mkdir", "mv"],
+)
+def test_the_option_that_would_have_helped_is_named(
+    owner: Shell, sandbox: str, tmp_path: Path, args: tuple[str, ...], remedy: str
+) -> None:
+    """Whoever types as at home is told what differs here."""
+    here = tmp_path / "here"
+    here.write_text("x")
+    for name in "ab":
+        assert owner("files", "cp", str(here), f"{sandbox}:{name}").status == 0
+    result = owner("files", *(arg.format(here=here, sandbox=sandbox) for arg in args), "--json")
+    assert result.status == 1
+    assert remedy in result.error["remediation"]
+
+
+def test_a_bad_folder_is_blamed_on_its_option(owner: Shell, sandbox: str) -> None:
+    """`cwd`, which is what the caller named, and not a path."""
+    result = owner("sandboxes", "exec", sandbox, "--cwd", "nowhere", "--json", "--", "true")
+    assert (result.error["code"], result.error["details"]) == ("file_not_found", {"field": "cwd"})
+
+
 def test_a_sandbox_is_made_listed_extended_and_killed(owner: Shell) -> None:
     """Its record stays, behind --all."""
     make = ["sandboxes", "create", "--ttl-ms", "60000", "--metadata", "for=me", "--idempotency-key", "k"]

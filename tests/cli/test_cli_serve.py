@@ -14,13 +14,13 @@ from pathlib import Path
 
 from tests.cli.cli_runner import CROWNEST
 
-LINES = ("API base", "API key", "data folder", "sandbox", "limits", "previews", "stop")
+LINES = ("API base", "reference", "API key", "data folder", "sandbox", "limits", "previews", "stop")
 STOP_S_MAX = 30
 
 
 @contextmanager
 def _serve(home: Path, data: str, *arguments: str) -> Generator[list[str]]:
-    """The seven lines of a server that runs while the block does."""
+    """The eight lines of a server that runs while the block does."""
     env = {"PATH": os.environ["PATH"], "HOME": str(home), "CROWNEST_PROVIDER": "process"}
     command = [CROWNEST, "serve", "--data", str(home / data), *(arguments or ("--port", "0"))]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, cwd=home, text=True) as process:
@@ -36,18 +36,19 @@ def _config(home: Path) -> Path:
     return home / ".config" / "crownest" / "config.json"
 
 
-def test_a_first_start_prints_seven_lines_and_logs_the_command_line_in(tmp_path: Path) -> None:
-    """Address, key, folder, sandbox, limits, previews, stop; the configuration is its owner's alone."""
+def test_a_first_start_prints_eight_lines_and_logs_the_command_line_in(tmp_path: Path) -> None:
+    """Address, reference, key, folder, sandbox, limits, previews, stop; the configuration is its owner's."""
     with _serve(tmp_path, "data") as lines:
         assert [line[:12].strip() for line in lines] == list(LINES)
         stored = json.loads(_config(tmp_path).read_text())
         assert stored["apiUrl"] in lines[0]
-        assert stored["apiKey"] in lines[1]
-        assert str(tmp_path / "data") in lines[2]
-        assert "isolation" in lines[3]
-        assert "NOT enforced" in lines[4]
-        assert re.search(r"http://….localhost:\d+$", lines[5])
-        assert "Ctrl-C" in lines[6]
+        assert lines[1].endswith(f"{stored['apiUrl']}/docs")
+        assert stored["apiKey"] in lines[2]
+        assert str(tmp_path / "data") in lines[3]
+        assert "isolation" in lines[4]
+        assert "NOT enforced" in lines[5]
+        assert re.search(r"http://….localhost:\d+$", lines[6])
+        assert "Ctrl-C" in lines[7]
     assert stat.S_IMODE(_config(tmp_path).stat().st_mode) == 0o600
     for secret in (tmp_path / "data" / "keys").iterdir():
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
@@ -72,7 +73,7 @@ def test_a_configuration_of_another_server_is_never_overwritten(tmp_path: Path) 
     _config(tmp_path).write_text(foreign)
     for _ in range(2):
         with _serve(tmp_path, "data") as lines:
-            assert re.search(r"crownest login --api-url http://127\.0\.0\.1:\d+ --api-key cn_live_", lines[1])
+            assert re.search(r"crownest login --api-url http://127\.0\.0\.1:\d+ --api-key cn_live_", lines[2])
         assert _config(tmp_path).read_text() == foreign
 
 
