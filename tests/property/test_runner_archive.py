@@ -1,5 +1,6 @@
 """Whatever is done to an archive, it unpacks inside the workspace or is refused; parsers fit printers."""
 
+import errno
 import gzip
 import io
 import os
@@ -58,7 +59,17 @@ def _extract_safely(data: bytes) -> None:
         assert reason in {"archive_invalid", "archive_too_large", "extraction_failed"}
         assert [path.name for path in Path(top).iterdir()] == ["workspace"]
         for path in place.rglob("*"):
-            assert Path(os.path.realpath(path)).is_relative_to(place.resolve())
+            if not _leads_in_a_circle(path):
+                assert Path(os.path.realpath(path)).is_relative_to(place.resolve())
+
+
+def _leads_in_a_circle(path: Path) -> bool:
+    """A link to itself leads nowhere for the kernel; `realpath` makes a path outside of `a -> a//a`."""
+    try:
+        os.path.realpath(path, strict=True)
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 @settings(max_examples=70, deadline=None)
