@@ -22,4 +22,11 @@ def _case(rule: Rule, *more: str) -> Any:
 
 
 CASES = [_case(rule) for rule in RULES.values()]
-MUTANTS = [_case(rule, name) for rule in RULES.values() for name in rule.broken_by]
+
+
+def _tried_in_tests(rule: Rule) -> list[str]:
+    """All mutants of the fifteen rules that break clients, one of each other: `make conformance` tries all."""
+    return list(rule.broken_by) if rule.clause.startswith("0.") else list(rule.broken_by)[:1]
+
+
+MUTANTS = [_case(rule, name) for rule in RULES.values() for name in _tried_in_tests(rule)]
