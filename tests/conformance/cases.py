@@ -25,7 +25,7 @@ CASES = [_case(rule) for rule in RULES.values()]
 
 
 def _tried_in_tests(rule: Rule) -> list[str]:
-    """All mutants of the fifteen rules that break clients, one of each other: `make conformance` tries all."""
+    """All of the fifteen rules that break clients, one of each other: `make conformance` tries all."""
     return list(rule.broken_by) if rule.clause.startswith("0.") else list(rule.broken_by)[:1]
 
 
