@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from pydantic import SecretStr
 
 from api.sign_in import PROTECTION
-from cli.config import config
+from cli.main import root
 from cli.oidc import OidcSettings
 from cli.problems import CliError
 from runs.sign_in import INVITATION, SESSION, SignInLimits
@@ -762,7 +762,7 @@ def test_the_secret_of_the_client_is_never_printed(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("CROWNEST_OIDC__ISSUER", "https://accounts.example.org")
     monkeypatch.setenv("CROWNEST_OIDC__CLIENT_SECRET", "do-not-show")
     for arguments in ([], ["--json"]):
-        shown = CliRunner().invoke(config, arguments).output
+        shown = CliRunner().invoke(root, ["config", *arguments]).output
         assert "https://accounts.example.org" in shown
         assert "CROWNEST_OIDC__CLIENT_SECRET" in shown
         assert "do-not-show" not in shown
