@@ -22,6 +22,8 @@ def _case(rule: Rule, *more: str) -> Any:
 
 
 CASES = [_case(rule) for rule in RULES.values()]
+CONTROLS = [_case(rule) for rule in RULES.values() if rule.clause.startswith("0.")]
+"""As with mutants, `make conformance` sends every rule through the proxy that changes nothing."""
 
 
 def _tried_in_tests(rule: Rule) -> list[str]:
