@@ -103,7 +103,7 @@ def asked_for(
     schema, report, config = folder / "openapi.json", folder / "report.json", folder / "schemathesis.toml"
     schema.write_text(json.dumps(document))
     # Coverage makes as many as the schemas have borders, about two thousand; the others share the rest.
-    each = max(1, asked.cases // (3 * count))
+    each = max(1, asked.cases // (2 * count))
     config.write_text(_config(each, max(1, asked.cases // SCENARIOS_SHARE)))
     only = ("--include-operation-id-regex", asked.only) if asked.only else ()
     command = [
