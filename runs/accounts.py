@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
-from weakref import WeakValueDictionary
 
 from eventstore.log import Answer, NewEvent, Record
 from eventstore.views import ViewQuery, ViewRow
@@ -15,6 +13,7 @@ from runs.access import ALL_SCOPES, OPERATOR_SCOPES, ROLE_SCOPES, Principal
 from runs.dispatch import Store
 from runs.idempotency import IdempotentRequest
 from runs.ids import is_id, new_id
+from runs.locks import NamedLocks
 from runs.naming import check_name
 from runs.organization import Founded, OrganizationStream, found, rendered
 from runs.plans import PLANS
@@ -34,7 +33,8 @@ class AccountService:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._stream = OrganizationStream(store)
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._people = NamedLocks()
+        """Held while somebody's role is looked at and changed: no two owners remove each other at once."""
 
     def __repr__(self) -> str:
         return f"AccountService({self._stream!r})"
@@ -176,16 +176,6 @@ class AccountService:
             await self._require_another_owner(org_id, row)
             event = NewEvent("user_removed", {"actor": who.key_id, "userId": user_id})
             return await self._stream.append(org_id, event, about=("users", user_id), render=rendered("user"))
-
-    def _people(self, org_id: str) -> asyncio.Lock:
-        """Held while somebody's role is looked at and changed: two owners cannot remove each other at once.
-
-        One process owns the data folder, so a lock in memory is enough. It vanishes with its last user.
-        """
-        lock = self._locks.get(org_id)
-        if lock is None:
-            lock = self._locks[org_id] = asyncio.Lock()
-        return lock
 
     async def _user(self, who: Principal, org_id: str, user_id: str, *, removed_too: bool = False) -> ViewRow:
         who.require("user:write")

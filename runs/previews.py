@@ -11,7 +11,6 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
-from weakref import WeakValueDictionary
 
 from eventstore.log import Answer, Append, NewEvent, Record, StorageUnavailable
 from eventstore.views import ViewQuery, ViewRow
@@ -19,10 +18,11 @@ from evidence.canonical import decode, encode
 from evidence.record import format_time, parse_time
 from runs.access import Principal
 from runs.dispatch import Store
-from runs.idempotency import IdempotentRequest, InFlight
+from runs.idempotency import IdempotentRequest
 from runs.ids import is_id, new_id
 from runs.limits import RunLimits
-from runs.organization import append_to_organization
+from runs.locks import NamedLocks
+from runs.organization import OrganizationStream, append_to_organization
 from runs.plans import plan_of
 from runs.refusal import Refusal, not_found
 from runs.service import Page, list_page, restrict
@@ -78,8 +78,8 @@ class PreviewService:
         self._limits = limits
         self._now_ms = now_ms
         self._url_of = url_of
-        self._in_flight = InFlight()
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._stream = OrganizationStream(store)
+        self._organization = NamedLocks()
 
     def __repr__(self) -> str:
         return "PreviewService()"
@@ -94,10 +94,8 @@ class PreviewService:
         `sandbox_destroyed`, 409 `conflict` (not ready), 429 `quota_exceeded`.
         """
         who.require("preview:create")
-        async with self._in_flight.one_at_a_time(idempotent):
-            if idempotent and (
-                answer := await self._store.stored_answer(idempotent.key, idempotent.fingerprint)
-            ):
+        async with self._stream.once(idempotent) as answer:
+            if answer:
                 return answer
             async with self._organization(who.org_id):
                 sandbox = await self._live_sandbox(who, sandbox_id)
@@ -273,13 +271,6 @@ class PreviewService:
                 f"This sandbox is {row.status}. Previews need one that is kept: wait until it is `ready`.",
             )
         return row
-
-    def _organization(self, org_id: str) -> asyncio.Lock:
-        """The lock of an organisation's previews; it vanishes with its last user."""
-        lock = self._locks.get(org_id)
-        if lock is None:
-            lock = self._locks[org_id] = asyncio.Lock()
-        return lock
 
 
 def _token_hash(token: str) -> bytes:

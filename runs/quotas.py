@@ -6,8 +6,6 @@ exceed a limit. One process owns the data folder, so a lock in memory is enough.
 
 from __future__ import annotations
 
-import asyncio
-import weakref
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -20,6 +18,7 @@ from projections.months import month_at, month_bounds_ms
 from projections.sandbox import STATUS_RANK
 from projections.usage import ARTIFACT_BYTES_STORED, COMPUTE_MS, STORED, usage_id
 from runs.dispatch import Store
+from runs.locks import NamedLocks
 from runs.plans import plan_of
 from runs.refusal import Refusal
 
@@ -41,7 +40,7 @@ class QuotaService:
     def __init__(self, store: Store, now_ms: Callable[[], int]) -> None:
         self._store = store
         self._now_ms = now_ms
-        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._lock = NamedLocks()
         self._arriving: Counter[str] = Counter()
         """Per project: artifact bytes admitted, but perhaps not in the log yet."""
 
@@ -143,13 +142,6 @@ class QuotaService:
         row = await self._store.get_view("usage", usage_id(org_id, project_id, period, metric))
         amount: int = decode(row.doc)["amount"] if row else 0
         return amount
-
-    def _lock(self, name: str) -> asyncio.Lock:
-        """The lock of an organisation or project; it is gone when nobody holds or waits for it."""
-        lock = self._locks.get(name)
-        if lock is None:
-            lock = self._locks[name] = asyncio.Lock()
-        return lock
 
 
 def parse_project_limits(value: Mapping[str, Any]) -> dict[str, int | None]:
