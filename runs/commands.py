@@ -309,12 +309,11 @@ class CommandService:
 
     async def cancel(self, who: Principal, command_id: str, mode: CancelMode) -> ViewRow:
         """Ask it to end; one that has ended answers as it stands."""
-        row = await self.get(who, command_id, "command:cancel")
-        running = self._running.get(command_id)
-        if running is None:
-            return row
-        running.cancel.ask(mode)
-        await asyncio.wait((asyncio.shield(running.task),), timeout=self._limits.command_cancel_wait_s)
+        await self.get(who, command_id, "command:cancel")
+        if running := self._running.get(command_id):
+            running.cancel.ask(mode)
+            await asyncio.wait((asyncio.shield(running.task),), timeout=self._limits.command_cancel_wait_s)
+        # Read again also when nothing runs: it may have ended while the first look was under way.
         return await self.get(who, command_id, "command:cancel")
 
     def is_running(self, command_id: str) -> bool:

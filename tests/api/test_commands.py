@@ -1,5 +1,6 @@
 """Commands in a warm sandbox: waited for, in the background, canceled, followed, and their artifacts."""
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from eventstore.views import ViewRow
+from runs.access import Principal
 from runs.limits import RunLimits
 from tests.serving import Running, serving
 
@@ -96,6 +99,25 @@ def test_force_ends_what_takes_no_notice_of_a_polite_cancel(running: Running, ba
         "SIGKILL",
     )
     assert running.http.post(f"{path}/cancel").json()["command"] == forced
+
+
+def test_a_cancel_that_comes_while_the_command_ends_answers_its_end(
+    running: Running, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by racing: one of many identical cancels looked before the end and asked after it."""
+    commands = running.server.services.commands
+    look = commands.get
+
+    async def look_then_let_it_end(who: Principal, command_id: str, scope: str = "command:read") -> ViewRow:
+        row = await look(who, command_id, scope)
+        while commands.is_running(command_id):
+            await asyncio.sleep(0.01)
+        return row
+
+    command = start(running, base, "sleep 0.5")
+    monkeypatch.setattr(commands, "get", look_then_let_it_end)
+    canceled = running.http.post(f"/v1/commands/{command['id']}/cancel").json()["command"]
+    assert (canceled["status"], canceled["exitCode"]) == ("exited", 0)
 
 
 def test_a_command_over_its_time_is_timed_out(running: Running, base: str) -> None:
