@@ -23,7 +23,7 @@ from runs.access import Principal
 from runs.accounts import AccountService
 from runs.artifacts import ArtifactService
 from runs.commands import CommandService
-from runs.credentials import authenticate
+from runs.credentials import Authenticator
 from runs.dispatch import Store
 from runs.files import FileService
 from runs.idempotency import IdempotentRequest, identify
@@ -56,6 +56,7 @@ class Services:
     accounts: AccountService
     secrets: SecretService
     api_keys: KeyService
+    authenticate: Authenticator
     key_use: KeyUse
     watch: KeyWatch
     usage: UsageService
@@ -111,7 +112,7 @@ async def _authenticated(request: Request) -> Principal:
     services = services_of(request)
     scheme, _, credential = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and credential.strip():
-        principal = await authenticate(services.store, credential.strip())
+        principal = await services.authenticate(credential.strip())
         if principal is None:
             raise Refusal("unauthorized", "This API key is unknown or revoked. Log in with a valid key.")
         services.key_use.note(principal.key_id)

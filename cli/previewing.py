@@ -16,7 +16,6 @@ from runner import link
 from runner.local import LocalRunner
 from runner.registry import SandboxConflict
 from runs.access import Principal
-from runs.credentials import authenticate
 from runs.previews import Dial, PortClosed, SandboxGone
 
 PORT_MAX = 65535
@@ -59,7 +58,7 @@ def serving_previews(
     """The proxy over the server's keys and the runner's sandboxes, while the block runs."""
 
     async def admit(secret: str) -> Principal | None:
-        who = await authenticate(services.store, secret)
+        who = await services.authenticate(secret)
         if who is not None:
             services.key_use.note(who.key_id)
         return who

@@ -39,6 +39,7 @@ from runner.local import LocalRunner
 from runs.accounts import AccountService
 from runs.artifacts import ArtifactService
 from runs.commands import CommandService
+from runs.credentials import Authenticator
 from runs.dispatch import Dispatcher
 from runs.files import FileService
 from runs.keys import KeyService, KeyUse
@@ -247,6 +248,7 @@ def _services(
         accounts=AccountService(store),
         secrets=secrets,
         api_keys=KeyService(store, key_use),
+        authenticate=Authenticator(store),
         key_use=key_use,
         watch=KeyWatch(store, closing, settings.api, sign_in.service.is_open if sign_in else None),
         usage=UsageService(store, now_ms),

@@ -261,6 +261,10 @@ class EventLog(Protocol):
         """Where the stream stands, or None if it is unknown."""
         ...
 
+    async def size(self, stream: str) -> int:
+        """How many events the stream holds, 0 if it is unknown: cheap enough to ask at every request."""
+        ...
+
     async def read(
         self, stream: str, after_seq: int = 0, limit: int = 100, *, public: bool = True
     ) -> list[StoredEvent]:

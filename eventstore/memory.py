@@ -236,6 +236,10 @@ class MemoryLog:
         found = self._open_state().streams.get(stream)
         return found.head.public() if found else None
 
+    async def size(self, stream: str) -> int:
+        """How many events the stream holds, 0 if it is unknown."""
+        return await self._wakeups.size(stream, self._size)
+
     async def read(
         self, stream: str, after_seq: int = 0, limit: int = 100, *, public: bool = True
     ) -> list[StoredEvent]:

@@ -114,6 +114,13 @@ def seal(
 
 
 def _payload(fields: Mapping[str, object], type_: str, seq: int, created_at: str) -> bytes:
+    if len(fields) == 1 and "data" in fields:
+        return b'{"createdAt":"%b","data":%b,"seq":%d,"type":"%b"}' % (
+            created_at.encode(),
+            encode(fields["data"]),
+            seq,
+            type_.encode(),
+        )
     if not RESERVED_FIELDS.isdisjoint(fields):
         raise ValueError(f"a {type_} event brings a field of its own named type, seq or createdAt")
     return encode({**fields, "type": type_, "seq": seq, "createdAt": created_at})

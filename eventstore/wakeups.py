@@ -56,10 +56,7 @@ class Wakeups:
         topic = self._topics.setdefault(stream, _Topic())
         topic.waiters += 1
         try:
-            known = self._sizes.get(stream)
-            if known is None:
-                known = self._learn(stream, await size(stream))
-            if known > after_seq:
+            if await self.size(stream, size) > after_seq:
                 return True
             async with asyncio.timeout(timeout_s):
                 return await topic.grown.wait()
@@ -69,6 +66,11 @@ class Wakeups:
             topic.waiters -= 1
             if not topic.waiters and self._topics.get(stream) is topic:
                 del self._topics[stream]
+
+    async def size(self, stream: str, read: Callable[[str], Awaitable[int]]) -> int:
+        """The committed size: as last heard of, else what `read` answers."""
+        known = self._sizes.get(stream)
+        return self._learn(stream, await read(stream)) if known is None else known
 
     def close(self) -> None:
         """Wake everybody for good: the log closes, and whoever reads on will be told so."""

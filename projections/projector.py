@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 from eventstore.log import NewEvent, StoredEvent, ViewWriter
 from eventstore.views import ViewRow
 from evidence.canonical import decode
-from evidence.fold import RunFold
+from evidence.fold import RunFold, raw_size
 from evidence.record import format_time
 from projections.organization import project_organization_event
 from projections.run import OUTPUT_TYPES, project_run_event, run_row
@@ -54,10 +55,13 @@ class Projections:
     ) -> ViewRow | None:
         fold = self._fold_before(views, stream, events[0][1].seq)
         row: ViewRow | None = None
-        for new, stored in events:
-            event = _event(new, stored)
-            fold.apply(event)
-            if new.type not in OUTPUT_TYPES:
+        for kind, consecutive in groupby(events, key=_type):
+            if kind in OUTPUT_TYPES:
+                _fold_output(fold, kind, list(consecutive))
+                continue
+            for new, stored in consecutive:
+                event = _event(new, stored)
+                fold.apply(event)
                 project_run_event(views, fold, event)
                 # Made here and not once behind the loop: the row must not depend on how events were
                 # grouped into appends, or a rebuild would give another one.
@@ -89,6 +93,18 @@ def fold_payloads(fold: RunFold, views: ViewWriter, stream: str, before_seq: int
             return
         if payload is not None:
             fold.apply(decode(payload))
+
+
+def _type(pair: tuple[NewEvent, StoredEvent]) -> str:
+    return pair[0].type
+
+
+def _fold_output(fold: RunFold, kind: str, events: Sequence[tuple[NewEvent, StoredEvent]]) -> None:
+    """What `fold.apply` does for each, at once: output is nearly all of a log, and only its size counts."""
+    size = sum([raw_size(new.fields) for new, _ in events])
+    last = events[-1][1]
+    stdout_bytes, stderr_bytes = (size, 0) if kind == "stdout" else (0, size)
+    fold.apply_output(stdout_bytes, stderr_bytes, last.seq, format_time(last.created_at_ms))
 
 
 def _event(new: NewEvent, stored: StoredEvent) -> Mapping[str, object]:

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from eventstore.log import Record
+from eventstore.recent import Recent
+from eventstore.views import ViewRow
 from evidence.canonical import decode, encode
 from runs.access import Principal
 from runs.dispatch import Store
@@ -18,6 +20,8 @@ KEY_HASH = "api_key_hash"
 
 KEY_PREFIX = "cn_live_"
 SECRET_BYTES = 32
+PRINCIPALS_REMEMBERED_MAX = 1000
+"""Principals kept in memory; the one unused longest is looked up again."""
 
 
 def new_secret() -> str:
@@ -58,16 +62,41 @@ def api_key_fields(
     return fields
 
 
-async def authenticate(store: Store, secret: str) -> Principal | None:
-    """The principal of a bearer credential, or None for an unknown or revoked one."""
-    digest = secret_hash(secret)
-    record = await store.get_record(KEY_HASH, digest)
-    if record is None or not hmac.compare_digest(record.id, digest):
-        return None
-    pointer = decode(record.doc)
-    row = await store.get_view("api_keys", pointer["apiKeyId"])
-    if row is None or row.status == "revoked":
-        return None
+class Authenticator:
+    """Turns bearer credentials into principals.
+
+    What it found is remembered while the organisation's stream stands still: a key is made, restricted and
+    revoked by events of that stream and by nothing else, so a revocation counts at once.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: Recent[str, tuple[Principal, int]] = Recent(PRINCIPALS_REMEMBERED_MAX)
+
+    def __repr__(self) -> str:
+        return f"Authenticator(known={len(self._known)})"
+
+    async def __call__(self, secret: str) -> Principal | None:
+        """The principal of a bearer credential, or None for an unknown or revoked one."""
+        digest = secret_hash(secret)
+        known = self._known.get(digest)
+        if known is not None and known[1] == await self._store.size(known[0].org_id):
+            return known[0]
+        record = await self._store.get_record(KEY_HASH, digest)
+        if record is None or not hmac.compare_digest(record.id, digest):
+            return None
+        pointer = decode(record.doc)
+        # The size before the key: what changes in between makes this size an old one.
+        size = await self._store.size(pointer["orgId"])
+        row = await self._store.get_view("api_keys", pointer["apiKeyId"])
+        if row is None or row.status == "revoked":
+            return None
+        principal = _principal(row)
+        self._known.put(digest, (principal, size))
+        return principal
+
+
+def _principal(row: ViewRow) -> Principal:
     key = decode(row.doc)
     projects = key.get("projectIds")
     return Principal(

@@ -159,6 +159,10 @@ class SqliteLog:
         row = await self._readers.row(LOG["head"], (stream,))
         return stream_head(stream, row).public() if row else None
 
+    async def size(self, stream: str) -> int:
+        """How many events the stream holds, 0 if it is unknown: from memory if it was heard of lately."""
+        return await self._wakeups.size(stream, self._size)
+
     async def read(
         self, stream: str, after_seq: int = 0, limit: int = 100, *, public: bool = True
     ) -> list[StoredEvent]:

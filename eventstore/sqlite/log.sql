@@ -14,10 +14,14 @@ SELECT size FROM streams WHERE stream = :stream;
 INSERT INTO streams (size, payload_bytes, created_at_ms, fence, last_leaf, compact_range, anchor_note, stream)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?);
 
--- update_stream --
-UPDATE streams
-   SET size = ?, payload_bytes = ?, created_at_ms = ?, fence = ?, last_leaf = ?, compact_range = ?
- WHERE stream_no = ?;
+-- put_heads --
+-- One row; the writer repeats the parentheses for more. The streams exist: only their ends move.
+INSERT INTO streams (stream_no, stream, anchor_note,
+                     size, payload_bytes, created_at_ms, fence, last_leaf, compact_range)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (stream_no) DO UPDATE
+   SET size = excluded.size, payload_bytes = excluded.payload_bytes, created_at_ms = excluded.created_at_ms,
+       fence = excluded.fence, last_leaf = excluded.last_leaf, compact_range = excluded.compact_range;
 
 -- insert_events --
 -- One row; the writer repeats the parentheses for more.

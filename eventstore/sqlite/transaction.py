@@ -17,29 +17,57 @@ from eventstore.sqlite.queries import GLOBAL, LOG
 from eventstore.sqlite.views import SqliteViews
 from evidence.merkle import CompactRange
 
-ROWS_PER_INSERT = 64
-"""Rows that one statement inserts: a third faster than one by one, and the interpreter lock changes
+ROWS_PER_STATEMENT = 64
+"""Rows that one statement writes: a third faster than one by one, and the interpreter lock changes
 hands once instead of 64 times.
 """
+EVENT_COLUMNS = 6
+HEAD_COLUMNS = 9
 _PLACE_BITS = 32
 NEVER_MS = (1 << 53) - 1
 """When a record expires that only its end removes."""
 
 
 class SqliteTransaction:
-    """Works inside the transaction that the writer has opened; heads are remembered between appends."""
+    """Works inside the transaction that the writer has opened; heads are remembered between appends.
+
+    Events and heads are gathered and written together for the whole group, when it commits or when
+    something wants to read them: a statement each would hand the interpreter lock to and fro.
+    """
 
     def __init__(self, connection: sqlite3.Connection, limits: LogLimits) -> None:
-        self.views = SqliteViews(connection)
+        self.views = SqliteViews(connection, self.flush)
+        self._connection = connection
         self._execute = connection.execute
         self._claims_swept = limits.expired_claims_swept
         self._heads: Recent[str, tuple[int, StreamHead]] = Recent(limits.heads_cached_max)
         self._log_tree: CompactRange | None = None
+        self._event_columns: list[object] = []
+        self._moved_heads: dict[str, tuple[int, StreamHead]] = {}
+
+    @property
+    def changes(self) -> int:
+        """Grows with every write, gathered ones included."""
+        return self._connection.total_changes + len(self._event_columns) + len(self._moved_heads)
+
+    def flush(self) -> None:
+        """Write what was gathered: before COMMIT, and before anything that reads events or heads."""
+        events, heads = self._event_columns, self._moved_heads
+        if events:
+            self._event_columns = []
+            self._write("insert_events", events, EVENT_COLUMNS)
+        if heads:
+            self._moved_heads = {}
+            columns: list[object] = []
+            for stream_no, head in heads.values():
+                columns += (stream_no, head.stream, head.anchor_note, *_head_columns(head))
+            self._write("put_heads", columns, HEAD_COLUMNS)
 
     def rolled_back(self) -> None:
         """The transaction was undone: remember nothing of it, nor what it was built on."""
         self._heads.clear()
         self._log_tree = None
+        self._event_columns, self._moved_heads = [], {}
 
     def head(self, stream: str) -> StreamHead | None:
         """The stream's end, or None if it is unknown."""
@@ -50,32 +78,36 @@ class SqliteTransaction:
         """Write the rows, the full blocks and the new head; the first events create the stream."""
         head = sealed.head
         placed = self._placed(head.stream)
-        columns = _head_columns(head)
         if placed is None:
-            inserted = self._execute(LOG["insert_stream"], (*columns, head.anchor_note, head.stream))
+            columns = (*_head_columns(head), head.anchor_note, head.stream)
+            inserted = self._execute(LOG["insert_stream"], columns)
             stream_no = inserted.lastrowid
             assert stream_no is not None, "an INSERT answers its rowid"
             running_bytes = 0
+            self._heads.put(head.stream, (stream_no, head))
         else:
             stream_no, before = placed
             running_bytes = before.payload_bytes
-            self._execute(LOG["update_stream"], (*columns, stream_no))
-        running_bytes = self._insert_events(stream_no, sealed.events, running_bytes)
+            self._move_head(stream_no, head)
+        gather, base = self._event_columns.extend, stream_no << _PLACE_BITS
+        for event in sealed.events:
+            running_bytes += event.payload_size
+            gather(
+                (base | event.seq, event.type, event.created_at_ms, running_bytes, event.salt, event.payload)
+            )
         assert running_bytes == head.payload_bytes, "the running total ends where the head says"
         for index, block in sealed.blocks:
             self._execute(LOG["insert_subtree"], (stream_no, index, block.root, block.last_leaf))
-        self._heads.put(head.stream, (stream_no, head))
 
     def set_fence(self, head: StreamHead) -> None:
         """Write the head's fence alone."""
         placed = self._placed(head.stream)
         assert placed is not None, "only a known stream has a fence"
-        stream_no, _ = placed
-        self._execute(LOG["update_stream"], (*_head_columns(head), stream_no))
-        self._heads.put(head.stream, (stream_no, head))
+        self._move_head(placed[0], head)
 
     def events_at(self, stream: str, seqs: Sequence[int]) -> dict[int, StoredEvent]:
         """Those of these events that exist, by seq."""
+        self.flush()
         placed = self._placed(stream)
         found: dict[int, StoredEvent] = {}
         for seq in seqs if placed else ():
@@ -86,6 +118,7 @@ class SqliteTransaction:
 
     def erase(self, stream: str, rows: Sequence[StoredEvent]) -> None:
         """Replace the rows of these events, and note that what they were must be purged (P7)."""
+        self.flush()
         placed = self._placed(stream)
         assert placed is not None, "its events were read"
         for row in rows:
@@ -119,6 +152,7 @@ class SqliteTransaction:
 
     def grown_organizations(self, quiet_since_ms: int, limit: int) -> list[str]:
         """Organisations that the log shows smaller than they are, and has not shown lately."""
+        self.flush()
         return [row[0] for row in self._execute(GLOBAL["grown_organizations"], (quiet_since_ms, limit))]
 
     def unlogged(self, limit: int) -> list[str]:
@@ -163,7 +197,7 @@ class SqliteTransaction:
         return row[0] if row else None
 
     def _placed(self, stream: str) -> tuple[int, StreamHead] | None:
-        placed = self._heads.get(stream)
+        placed = self._heads.get(stream) or self._moved_heads.get(stream)
         if placed is None:
             row = self._execute(LOG["head"], (stream,)).fetchone()
             if row is None:
@@ -172,18 +206,17 @@ class SqliteTransaction:
             self._heads.put(stream, placed)
         return placed
 
-    def _insert_events(self, stream_no: int, events: list[StoredEvent], running_bytes: int) -> int:
-        """Insert the rows, many a statement; answer the running total after the last one."""
-        base = stream_no << _PLACE_BITS
-        for start in range(0, len(events), ROWS_PER_INSERT):
-            slab = events[start : start + ROWS_PER_INSERT]
-            values: list[object] = []
-            for event in slab:
-                running_bytes += event.payload_size
-                values += (base | event.seq, event.type, event.created_at_ms, running_bytes)
-                values += (event.salt, event.payload)
-            self._execute(_insert_sql(len(slab)), values)
-        return running_bytes
+    def _move_head(self, stream_no: int, head: StreamHead) -> None:
+        placed = (stream_no, head)
+        self._moved_heads[head.stream] = placed
+        self._heads.put(head.stream, placed)
+
+    def _write(self, name: str, values: list[object], columns: int) -> None:
+        """Run the statement over all rows, many at a time; `values` holds row after row."""
+        most = ROWS_PER_STATEMENT * columns
+        for start in range(0, len(values), most):
+            slab = values[start : start + most]
+            self._execute(_statement(name, len(slab) // columns), slab)
 
 
 def stream_head(stream: str, row: tuple[int, int, int, int, int, bytes, bytes, bytes]) -> StreamHead:
@@ -212,7 +245,9 @@ def _head_columns(head: StreamHead) -> tuple[object, ...]:
     return (tree.size, head.payload_bytes, head.created_at_ms, head.fence, head.last_leaf, tree.to_bytes())
 
 
-@lru_cache(maxsize=ROWS_PER_INSERT)
-def _insert_sql(rows: int) -> str:
-    one = LOG["insert_events"]
-    return one + (", " + one[one.rindex("(") :]) * (rows - 1)
+@lru_cache(maxsize=2 * ROWS_PER_STATEMENT)
+def _statement(name: str, rows: int) -> str:
+    """The statement with its one row of parameters repeated, and what comes behind it."""
+    before, values, behind = LOG[name].partition("VALUES ")
+    row, end, after = behind.partition(")")
+    return before + values + ", ".join([row + end] * rows) + after

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import Any
 
@@ -18,8 +18,10 @@ ARMS_MAX = 64
 class SqliteViews:
     """`eventstore.log.ViewWriter` over the writer's connection, inside the append transaction."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, flush: Callable[[], None] = lambda: None) -> None:
+        """`flush` writes events that the transaction has gathered and not written yet."""
         self._execute = connection.execute
+        self._flush = flush
 
     def get(self, view: str, row_id: str) -> ViewRow | None:
         """The row, or None."""
@@ -46,6 +48,7 @@ class SqliteViews:
 
     def payloads(self, stream: str) -> Iterator[bytes | None]:
         """The stream's payloads from seq 1, those of this transaction included."""
+        self._flush()
         for (payload,) in self._execute(LOG["payloads"], {"stream": stream}):
             yield payload
 

@@ -143,6 +143,7 @@ class GroupWriter:
             connection.execute("BEGIN IMMEDIATE")
             for work in group:
                 self._perform(work)
+            self._tx.flush()
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001  # whatever it is belongs to those who wait
             self._roll_back()
@@ -169,11 +170,11 @@ class GroupWriter:
 
     def _perform(self, work: Work[Any]) -> None:
         """Set the outcome; raise only what the work cannot fail with alone, having written already."""
-        changes_before = self._connection.total_changes
+        changes_before = self._tx.changes
         try:
             work.outcome = work.perform(self._tx)
         except Exception as error:
-            if is_storage_error(error) or self._connection.total_changes != changes_before:
+            if is_storage_error(error) or self._tx.changes != changes_before:
                 raise
             work.outcome = error
 

@@ -166,10 +166,9 @@ def test_expiry_is_exact_before_anybody_has_swept(running: Running, artifact: di
     )
 
     async def read() -> str:
-        from runs.credentials import authenticate
         from runs.refusal import Refusal
 
-        who = await authenticate(services.store, running.key)
+        who = await services.authenticate(running.key)
         assert who is not None
         try:
             await ahead.content(who, artifact["id"])

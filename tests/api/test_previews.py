@@ -329,9 +329,7 @@ def test_a_claim_that_was_stored_by_another_process_is_answered(running: Running
 
 
 async def _first_principal(running: Running) -> Any:
-    from runs.credentials import authenticate
-
-    return await authenticate(running.server.services.store, running.key)
+    return await running.server.services.authenticate(running.key)
 
 
 SERVER = "exec python3 -u -m http.server {port} --bind 127.0.0.1"

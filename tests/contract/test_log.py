@@ -126,6 +126,18 @@ async def test_too_many_events_in_one_append_are_refused(world: World) -> None:
 # Who may append
 
 
+async def test_the_size_is_the_one_committed(world: World) -> None:
+    """Known the moment an append returns, also of a stream that was asked for before it was there."""
+    assert await world.log.size(RUN) == 0
+    await world.create()
+    assert await world.log.size(RUN) == 1
+    with pytest.raises(ExpectedHeadMismatch):
+        await world.log.append(Append(RUN, 7, [event()]))
+    assert await world.log.size(RUN) == 1
+    await world.log.append(Append(RUN, 1, [event()] * 3))
+    assert await world.log.size(RUN) == 4
+
+
 async def test_a_wrong_expected_head_changes_nothing(world: World) -> None:
     """The refusal tells the size found, so that the caller can load and decide again."""
     await world.create()

@@ -3,10 +3,12 @@
 import base64
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from eventstore.log import NewEvent
 from eventstore.sealing import SEQ_MAX, StreamHead, new_head, seal
-from evidence.canonical import decode
+from evidence.canonical import ProfileError, canonical, decode
 from evidence.merkle import CompactRange
 from evidence.record import genesis, parse_time
 from tests.evidence_samples import EXAMPLE_PAYLOADS, RUN, example_rows
@@ -78,3 +80,21 @@ def test_a_stream_that_is_full_is_refused() -> None:
     head = StreamHead(RUN, bytes(32), tree, 0, 0, b"", 0)
     with pytest.raises(ValueError, match="start another one"):
         seal(head, [NewEvent("stdout", {})], 0, bytes(16), MAX)
+
+
+@given(st.text(), st.sampled_from(["stdout", "stderr"]), st.integers(1, SEQ_MAX))
+def test_output_has_the_bytes_of_any_other_event(data: str, kind: str, before: int) -> None:
+    """Its payload is written without sorting keys: the same canonical bytes, whatever was printed."""
+    before -= 1
+    tree = CompactRange(before, [bytes(32)] * before.bit_count())
+    head = StreamHead(RUN, bytes(32), tree, 0, 0, b"", 0)
+    (one,) = seal(head, [NewEvent(kind, {"data": data})], 1000, bytes(16), MAX).events
+    fields = {"data": data, "type": kind, "seq": before + 1, "createdAt": "1970-01-01T00:00:01.000Z"}
+    assert one.payload == canonical(fields)
+
+
+@pytest.mark.parametrize("data", ["\ud800", "a\udfff", 1.5, 2**53, ["\ud800"]])
+def test_output_outside_the_profile_is_refused_like_any_other_event(data: object) -> None:
+    """A lone surrogate has no UTF-8, a float has no one spelling (P1.2)."""
+    with pytest.raises(ProfileError):
+        seal(new_head(RUN, b""), [NewEvent("stdout", {"data": data})], 0, bytes(16), MAX)
