@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import secrets
+from base64 import b32encode
 
 SUFFIX_LENGTH = 26
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+_RANDOM_BYTES = 17
+"""More than 26 characters of five bits need."""
 _SHAPE = re.compile(r"[a-z]{2,8}_[A-Za-z0-9]{1,64}")
 
 
 def new_id(prefix: str) -> str:
     """A fresh id such as `wsr_…`: 130 random bits, unguessable and never reused."""
-    return f"{prefix}_{''.join(secrets.choice(_ALPHABET) for _ in range(SUFFIX_LENGTH))}"
+    suffix = b32encode(secrets.token_bytes(_RANDOM_BYTES))[:SUFFIX_LENGTH]
+    return f"{prefix}_{suffix.decode().lower()}"
 
 
 def is_id(text: str, prefix: str) -> bool:
