@@ -17,9 +17,12 @@ INTERNAL_TYPES = frozenset({"seal", "redaction"})
 """Events that only `proof/*` shows (CONTRACT §6.2); on a run they come after `terminal` alone."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NewEvent:
-    """An event before it has a place: the log adds `type`, `seq` and `createdAt` to `fields`."""
+    """An event before it has a place: the log adds `type`, `seq` and `createdAt` to `fields`.
+
+    Treat it as read-only; like `StoredEvent` it is not frozen only because so many are made.
+    """
 
     type: str
     fields: Mapping[str, object]

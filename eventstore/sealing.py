@@ -22,6 +22,7 @@ RESERVED_FIELDS = frozenset({"type", "seq", "createdAt"})
 SEQ_MAX = 2**32 - 1
 """Events of one stream: a row's place is the stream's number and the seq side by side in 64 bits."""
 
+_OUTPUT = b'{"createdAt":"%b","data":%b,"seq":%d,"type":"%b"}'
 _TYPE = re.compile(r"[a-z_]{1,32}", re.ASCII)
 
 
@@ -93,11 +94,12 @@ def seal(
         raise ValueError(f"{stream}: a stream ends at {SEQ_MAX} events; start another one")
     rows: list[StoredEvent] = []
     blocks: list[tuple[int, Block]] = []
+    marks: dict[int, bytes] = {}
     for event in events:
         seq += 1
         type_ = event.type
         _check_type(type_)
-        payload = _payload(event.fields, type_, seq, created_at)
+        payload = _payload(event.fields, type_, seq, created_at, marks)
         size = len(payload)
         if size > payload_bytes_max:
             raise ValueError(f"{stream}: a {type_} event of {size} bytes; at most {payload_bytes_max} fit")
@@ -113,14 +115,23 @@ def seal(
     return Sealed(rows, after, blocks)
 
 
-def _payload(fields: Mapping[str, object], type_: str, seq: int, created_at: str) -> bytes:
-    if len(fields) == 1 and "data" in fields:
-        return b'{"createdAt":"%b","data":%b,"seq":%d,"type":"%b"}' % (
-            created_at.encode(),
-            encode(fields["data"]),
-            seq,
-            type_.encode(),
-        )
+def _payload(
+    fields: Mapping[str, object], type_: str, seq: int, created_at: str, marks: dict[int, bytes]
+) -> bytes:
+    """The canonical bytes of the whole event (P1.1).
+
+    Output, which is nearly all of a log, has its few keys written down in their order. `marks` remembers
+    the bytes of `producer` for one call of `seal`: the events of a batch share that object.
+    """
+    if "data" in fields and (len(fields) == 1 or (len(fields) == 2 and "producer" in fields)):
+        data = encode(fields["data"])
+        if len(fields) == 2:
+            producer = fields["producer"]
+            mark = marks.get(id(producer))
+            if mark is None:
+                mark = marks[id(producer)] = encode(producer)
+            data += b',"producer":' + mark
+        return _OUTPUT % (created_at.encode(), data, seq, type_.encode())
     if not RESERVED_FIELDS.isdisjoint(fields):
         raise ValueError(f"a {type_} event brings a field of its own named type, seq or createdAt")
     return encode({**fields, "type": type_, "seq": seq, "createdAt": created_at})

@@ -82,15 +82,25 @@ def test_a_stream_that_is_full_is_refused() -> None:
         seal(head, [NewEvent("stdout", {})], 0, bytes(16), MAX)
 
 
-@given(st.text(), st.sampled_from(["stdout", "stderr"]), st.integers(1, SEQ_MAX))
-def test_output_has_the_bytes_of_any_other_event(data: str, kind: str, before: int) -> None:
+PRODUCERS = st.fixed_dictionaries({"number": st.integers(1, 2**53 - 1), "id": st.text()})
+OUTPUT = st.fixed_dictionaries(
+    {"data": st.text()}, optional={"producer": PRODUCERS, "more": st.integers(0, 9)}
+)
+
+
+@given(st.lists(OUTPUT, min_size=1, max_size=3), st.sampled_from(["stdout", "stderr"]))
+def test_output_has_the_bytes_of_any_other_event(outputs: list[dict[str, object]], kind: str) -> None:
     """Its payload is written without sorting keys: the same canonical bytes, whatever was printed."""
-    before -= 1
-    tree = CompactRange(before, [bytes(32)] * before.bit_count())
-    head = StreamHead(RUN, bytes(32), tree, 0, 0, b"", 0)
-    (one,) = seal(head, [NewEvent(kind, {"data": data})], 1000, bytes(16), MAX).events
-    fields = {"data": data, "type": kind, "seq": before + 1, "createdAt": "1970-01-01T00:00:01.000Z"}
-    assert one.payload == canonical(fields)
+    sealed = seal(
+        new_head(RUN, b""),
+        [NewEvent(kind, one) for one in outputs],
+        1000,
+        bytes(48)[: 16 * len(outputs)],
+        MAX,
+    )
+    place = {"type": kind, "createdAt": "1970-01-01T00:00:01.000Z"}
+    for seq, (one, fields) in enumerate(zip(sealed.events, outputs, strict=True), 1):
+        assert one.payload == canonical({**fields, **place, "seq": seq})
 
 
 @pytest.mark.parametrize("data", ["\ud800", "a\udfff", 1.5, 2**53, ["\ud800"]])
