@@ -10,6 +10,7 @@ from types import FrameType
 
 import click
 import uvicorn
+import uvloop
 
 from api.protocol import EnvelopeProtocol
 from cli import config_file
@@ -62,7 +63,7 @@ def serve(host: str | None, port: int | None, preview_port: int | None, data_dir
     listener = listen(settings.host, settings.port, "--port")
     previews = listen(settings.host, port_of_previews(settings), "--preview-port")
     try:
-        asyncio.run(_serve(settings, listener, previews))
+        uvloop.run(_serve(settings, listener, previews))
     except KeyboardInterrupt:
         return
     except (LogError, SandboxUnavailable) as error:

@@ -38,6 +38,10 @@ class Outcomes:
         elif report.failed or report.when == "call":
             self.outcomes[report.outcome] += 1
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Count a file that could not be read as a failure: none of its tests ran."""
+        self.outcomes["failed"] += report.failed
+
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
         """Print the last line, unless nothing ran."""

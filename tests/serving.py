@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx2
 import uvicorn
+import uvloop
 
 from api.limits import ApiLimits
 from api.protocol import EnvelopeProtocol
@@ -147,7 +148,7 @@ class _ServerThread(threading.Thread):
 
     def run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            uvloop.run(self._serve())  # as `crownest serve` does
         except BaseException as error:  # noqa: BLE001 # told to the test that waits
             self._error = error
         finally:

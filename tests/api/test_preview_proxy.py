@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import httpx2
@@ -21,7 +20,6 @@ from api.limits import PreviewLimits
 from api.preview_page import refusal_page
 from api.preview_proxy import PreviewProxy
 from cli.listening import listen
-from runs.credentials import authenticate
 from runs.previews import PortClosed, PreviewService, SandboxGone
 from runs.refusal import Refusal
 from tests.preview_kit import PIECE, WAIT_S_MAX, Program, Raw, bounded, frame_bytes, program, raw, read_frame
@@ -163,7 +161,7 @@ def proxying(
             raise PortClosed from failed
         return connection
 
-    proxy = PreviewProxy(previews, partial(authenticate, services.store), dial, limits, now_ms)
+    proxy = PreviewProxy(previews, services.authenticate, dial, limits, now_ms)
     world = World(running, behind, port, sandbox_id, limits, proxy)
     stack = contextlib.AsyncExitStack()
     world.inside(stack.enter_async_context(proxy.serving(listener)))
