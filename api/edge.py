@@ -68,7 +68,10 @@ class _Exchange:
         if not self._body_pending:
             return await self._receive()
         try:
-            message = await asyncio.wait_for(self._receive(), self._limits.body_idle_s)
+            async with asyncio.timeout(
+                self._limits.body_idle_s
+            ):  # unlike `wait_for`, no task for each message
+                message = await self._receive()
         except TimeoutError:
             self._stalled = True
             message = {"type": "http.disconnect"}
