@@ -18,7 +18,7 @@ from eventstore.durable import fsync_directory, make_file
 from eventstore.log import NewEvent, Projector, StorageUnavailable, StoredEvent
 from eventstore.sqlite.connection import open_reader, open_writer
 from eventstore.sqlite.queries import LOG, VIEW
-from eventstore.sqlite.transaction import stored_event
+from eventstore.sqlite.stored import pages
 from eventstore.sqlite.views import SqliteViews
 from eventstore.views import VIEWS
 from evidence.canonical import decode
@@ -76,8 +76,8 @@ def rebuild(path: Path, projector: Projector) -> Rebuilt:
         streams = [stream for (stream,) in connection.execute(LOG["all_streams"])]
         events = 0
         for stream in streams:
-            for page in _pages(connection, stream):
-                projector.apply(views, stream, page)
+            for page in pages(connection.execute, stream, REBUILD_PAGE_EVENTS):
+                projector.apply(views, stream, [_as_appended(event) for event in page])
                 events += len(page)
     projector.forget()
     return Rebuilt(len(streams), events)
@@ -125,18 +125,6 @@ def _clear(connection: sqlite3.Connection) -> None:
     for view in VIEWS:
         connection.execute(VIEW[view]["clear"])
         connection.execute(VIEW[view]["clear_labels"])
-
-
-def _pages(connection: sqlite3.Connection, stream: str) -> Iterator[list[tuple[NewEvent, StoredEvent]]]:
-    after_seq = 0
-    while True:
-        place = {"stream": stream, "after_seq": after_seq, "limit": REBUILD_PAGE_EVENTS}
-        rows = connection.execute(LOG["read"], place).fetchall()
-        if not rows:
-            return
-        page = [_as_appended(stored_event(row)) for row in rows]
-        yield page
-        after_seq = page[-1][1].seq
 
 
 def _as_appended(stored: StoredEvent) -> tuple[NewEvent, StoredEvent]:
