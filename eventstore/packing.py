@@ -7,10 +7,11 @@ leaves and commitments are not stored: they follow from these. `pack` and `Pack`
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import accumulate, groupby
 
 import zstandard
 
@@ -26,10 +27,11 @@ LINES_BYTES_MAX = PAYLOAD_LINE_BYTES_MAX
 COMMITMENT_BYTES = 32
 _SUMMED = struct.Struct(">BI")
 """Format and checksum; what is summed follows."""
-_HEAD = struct.Struct(">IIIIII")
-"""First seq, events, bytes of the lines, of types, of times, of what stands for erased events."""
+_HEAD = struct.Struct(">IIIIQIIII")
+"""First seq, events, line bytes, erased events, first time; bytes of names, types, times, erased numbers."""
 _HEAD_BYTES = _SUMMED.size + _HEAD.size
-_VARINT_BYTES_MAX = 9
+NUMBER_MAX = 1 << 63
+_NUMBER = re.compile(rb"[\x80-\xff]{0,8}[\x00-\x7f]")
 _LF = b"\n"
 _SSE_FRAME = b"id: %%d\nevent: %s\ndata: %%s\n\n"
 
@@ -48,18 +50,28 @@ def pack(events: Sequence[StoredEvent]) -> bytes:
     if [event.seq for event in events] != list(range(first_seq, first_seq + len(events))):
         raise ValueError(f"the events behind {first_seq} do not follow each other")
     lines = b"".join([(event.payload or b"") + _LF for event in events])
+    if events[0].created_at_ms < 0:
+        raise ValueError(f"event {first_seq} has no time")
     if lines.count(_LF) != len(events):
         raise ValueError(f"a payload behind event {first_seq} is not one line")
     if len(lines) > LINES_BYTES_MAX:
         raise ValueError(
             f"{len(lines)} bytes of payload behind event {first_seq}: a pack holds {LINES_BYTES_MAX}"
         )
-    types = b"".join(_type_runs(events))
-    times = b"".join(_time_runs(events))
-    erased = b"".join(_erased(events))
-    salts = b"".join([event.salt for event in events if event.salt is not None])
-    head = _HEAD.pack(first_seq, len(events), len(lines), len(types), len(times), len(erased))
-    summed = b"".join((head, types, times, erased, salts))
+    names = list(dict.fromkeys(event.type for event in events))
+    types = _printed(_type_runs(events, names))
+    times = _printed(_time_runs(events))
+    gone = [event for event in events if event.payload is None]
+    erased = _printed(_erased(gone, first_seq))
+    named = "\n".join(names).encode("ascii")
+    sizes = (len(named), len(types), len(times), len(erased))
+    head = _HEAD.pack(first_seq, len(events), len(lines), len(gone), events[0].created_at_ms, *sizes)
+    commitments = b"".join([event.commitment or b"" for event in events])
+    salts = b"".join([event.salt or b"" for event in events])
+    kept = len(events) - len(gone)
+    if len(commitments) != COMMITMENT_BYTES * len(gone) or len(salts) != SALT_BYTES * kept:
+        raise ValueError(f"an event behind {first_seq} is neither whole nor erased")
+    summed = b"".join((head, named, types, times, erased, commitments, salts))
     frame = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True, write_content_size=True).compress(
         lines
     )
@@ -73,16 +85,9 @@ class Pack:
     """
 
     __slots__ = (
-        "_data",
-        "_erased",
-        "_frame_at",
-        "_salts_at",
-        "_times",
-        "_types",
-        "count",
-        "first_seq",
-        "line_bytes",
-    )
+        "_data", "_erased", "_first_ms", "_frame_at", "_salts_at", "_times",
+        "count", "first_seq", "line_bytes", "type_runs",
+    )  # fmt: skip
 
     def __init__(self, data: bytes) -> None:
         if len(data) < _HEAD_BYTES:
@@ -90,22 +95,23 @@ class Pack:
         form, checksum = _SUMMED.unpack_from(data)
         if form != FORMAT:
             raise DamagedPack(f"format {form}; this version knows {FORMAT}")
-        self._data = data
-        head = _HEAD.unpack_from(data, _SUMMED.size)
-        self.first_seq, self.count, self.line_bytes, types_bytes, times_bytes, erased_bytes = head
-        times_at = _HEAD_BYTES + types_bytes
-        erased_at = times_at + times_bytes
-        self._salts_at = erased_at + erased_bytes
-        if not 0 < self.count <= self.line_bytes <= LINES_BYTES_MAX or self._salts_at > len(data):
+        head: tuple[int, ...] = _HEAD.unpack_from(data, _SUMMED.size)
+        self.first_seq, self.count, self.line_bytes, erased, self._first_ms, *sizes = head
+        names_at, types_at, times_at, erased_at, commitments_at = accumulate(sizes, initial=_HEAD_BYTES)
+        self._salts_at = commitments_at + COMMITMENT_BYTES * erased
+        self._frame_at = self._salts_at + SALT_BYTES * (self.count - erased)
+        if not 0 < self.count <= self.line_bytes <= LINES_BYTES_MAX or not erased <= self.count:
             raise DamagedPack("its head names sizes that it cannot have")
-        self._types = data[_HEAD_BYTES:times_at]
-        self._times = data[times_at:erased_at]
-        self._erased = _read_erased(data[erased_at : self._salts_at], self.count)
-        self._frame_at = self._salts_at + SALT_BYTES * (self.count - len(self._erased))
         if self._frame_at > len(data):
-            raise DamagedPack("it ends within its salts")
+            raise DamagedPack("it is cut short")
         if zlib.crc32(memoryview(data)[_SUMMED.size : self._frame_at]) != checksum:
             raise DamagedPack("its checksum does not fit")
+        self._data = data
+        self._times = data[times_at:erased_at]
+        self.type_runs = _read_types(data[names_at:types_at], data[types_at:times_at], self.count)
+        self._erased = _read_erased(
+            data[erased_at:commitments_at], data[commitments_at : self._salts_at], self.count
+        )
 
     def __repr__(self) -> str:
         return f"Pack({self.first_seq}..{self.last_seq}, erased={len(self._erased)})"
@@ -119,27 +125,11 @@ class Pack:
     @property
     def last_type(self) -> str:
         """The type of its last event."""
-        return self.type_runs()[-1][0]
-
-    def type_runs(self) -> list[tuple[str, int]]:
-        """The types in order, each with how many events of it follow each other."""
-        runs: list[tuple[str, int]] = []
-        at, left = 0, self.count
-        while left:
-            events, at = _read_varint(self._types, at)
-            end = at + 1 + (self._types[at] if at < len(self._types) else 0)
-            name = self._types[at + 1 : end]
-            if not 0 < events <= left or not name or end > len(self._types) or not name.isascii():
-                raise DamagedPack("its types do not fit its events")
-            runs.append((name.decode("ascii"), events))
-            at, left = end, left - events
-        if at != len(self._types):
-            raise DamagedPack("its types do not fit its events")
-        return runs
+        return self.type_runs[-1][0]
 
     def is_plain(self) -> bool:
         """Whether readers get all of it as it is: nothing erased, nothing internal."""
-        return not self._erased and all(name not in INTERNAL_TYPES for name, _ in self.type_runs())
+        return not self._erased and all(name not in INTERNAL_TYPES for name, _ in self.type_runs)
 
     def lines(self) -> bytes:
         """The payload lines in order, each ended by LF; an erased event's is empty."""
@@ -164,7 +154,7 @@ class Pack:
         payloads.pop()
         frames: list[bytes] = []
         at = 0
-        for name, events in self.type_runs():
+        for name, events in self.type_runs:
             # One formatting for all events of a type: the interpreter does nothing for each of them.
             values: list[int | bytes] = [0] * (2 * events)
             values[::2] = range(self.first_seq + at, self.first_seq + at + events)
@@ -180,8 +170,8 @@ class Pack:
         if start >= end:
             return []
         payloads = self.lines().split(_LF)
-        types = [name for name, events in self.type_runs() for _ in range(events)]
-        times = self._all_times()
+        types = [name for name, events in self.type_runs for _ in range(events)]
+        times = _read_times(self._times, self._first_ms, self.count)
         salt_at = self._salts_at + SALT_BYTES * (start - sum(1 for index in self._erased if index < start))
         found: list[StoredEvent] = []
         for index in range(start, end):
@@ -198,84 +188,99 @@ class Pack:
             found.append(StoredEvent(*place, payload, salt, len(payload)))
         return found
 
-    def _all_times(self) -> list[int]:
-        times: list[int] = []
-        at, time_ms = 0, 0
-        while len(times) < self.count:
-            events, at = _read_varint(self._times, at)
-            later_ms, at = _read_varint(self._times, at)
-            if not 0 < events <= self.count - len(times):
-                raise DamagedPack("its times do not fit its events")
-            time_ms += later_ms
-            times += [time_ms] * events
-        if at != len(self._times):
-            raise DamagedPack("its times do not fit its events")
-        return times
 
-
-def _type_runs(events: Iterable[StoredEvent]) -> Iterator[bytes]:
+def _type_runs(events: Iterable[StoredEvent], names: list[str]) -> Iterator[int]:
+    """For events of one type behind each other: how many, and which of the names."""
     for name, same in groupby(event.type for event in events):
-        text = name.encode("ascii")
-        yield _varint(sum(1 for _ in same)) + bytes([len(text)]) + text
+        yield sum(1 for _ in same)
+        yield names.index(name)
 
 
-def _time_runs(events: Iterable[StoredEvent]) -> Iterator[bytes]:
-    before_ms = 0
+def _time_runs(events: Iterable[StoredEvent]) -> Iterator[int]:
+    """For events of one time behind each other: how many, and how much later than those before."""
+    before_ms: int | None = None
     for time_ms, same in groupby(event.created_at_ms for event in events):
-        yield _varint(sum(1 for _ in same)) + _varint(time_ms - before_ms)
+        yield sum(1 for _ in same)
+        yield time_ms - (time_ms if before_ms is None else before_ms)
         before_ms = time_ms
 
 
-def _erased(events: Iterable[StoredEvent]) -> Iterator[bytes]:
-    next_index = 0
-    for index, event in enumerate(events):
-        if event.payload is None:
-            commitment = event.commitment or b""
-            if event.salt is not None or len(commitment) != COMMITMENT_BYTES:
-                raise ValueError(f"event {event.seq} is neither whole nor erased")
-            yield _varint(index - next_index) + _varint(event.payload_size) + commitment
-            next_index = index + 1
-        elif event.salt is None or len(event.salt) != SALT_BYTES or event.commitment is not None:
-            raise ValueError(f"event {event.seq} is neither whole nor erased")
+def _erased(events: Iterable[StoredEvent], first_seq: int) -> Iterator[int]:
+    """For each erased event: how many lie between it and the one before, and its payload's size."""
+    next_seq = first_seq
+    for event in events:
+        yield event.seq - next_seq
+        yield event.payload_size
+        next_seq = event.seq + 1
 
 
-def _read_erased(data: bytes, count: int) -> dict[int, tuple[int, bytes]]:
+def _read_types(named: bytes, types: bytes, count: int) -> list[tuple[str, int]]:
+    """The types in order, each with how many events of it follow each other."""
+    if not named.isascii():
+        raise DamagedPack("its types are no names")
+    names, numbers = named.decode("ascii").split("\n"), _parsed(types)
+    runs, which = numbers[::2], numbers[1::2]
+    if not all(runs) or sum(runs) != count or len(runs) != len(which) or max(which) >= len(names):
+        raise DamagedPack("its types do not fit its events")
+    return [(names[index], events) for index, events in zip(which, runs, strict=True)]
+
+
+def _read_times(times: bytes, first_ms: int, count: int) -> list[int]:
+    """The time of each event."""
+    numbers = _parsed(times)
+    runs, later_ms = numbers[::2], numbers[1::2]
+    if not all(runs) or sum(runs) != count or len(runs) != len(later_ms) or later_ms[0]:
+        raise DamagedPack("its times do not fit its events")
+    at_ms = accumulate(later_ms, initial=first_ms)
+    next(at_ms)
+    if len(runs) == count:
+        return list(at_ms)
+    return [time_ms for time_ms, events in zip(at_ms, runs, strict=True) for _ in range(events)]
+
+
+def _read_erased(numbered: bytes, commitments: bytes, count: int) -> dict[int, tuple[int, bytes]]:
     """Payload size and commitment of each erased event, by its index in the pack."""
+    numbers = _parsed(numbered)
     erased: dict[int, tuple[int, bytes]] = {}
-    at = next_index = 0
-    while at < len(data):
-        gap, at = _read_varint(data, at)
-        size, at = _read_varint(data, at)
-        index, commitment = next_index + gap, data[at : at + COMMITMENT_BYTES]
-        if index >= count or len(commitment) != COMMITMENT_BYTES:
-            raise DamagedPack("its erased events do not fit")
-        erased[index] = (size, commitment)
-        at += COMMITMENT_BYTES
-        next_index = index + 1
+    index = -1
+    for gap, size in zip(numbers[::2], numbers[1::2], strict=False):
+        index += gap + 1
+        at = COMMITMENT_BYTES * len(erased)
+        erased[index] = (size, commitments[at : at + COMMITMENT_BYTES])
+    if (
+        len(numbers) != 2 * len(erased)
+        or len(commitments) != COMMITMENT_BYTES * len(erased)
+        or index >= count
+    ):
+        raise DamagedPack("its erased events do not fit")
     return erased
 
 
-def _varint(value: int) -> bytes:
+def _printed(numbers: Iterable[int]) -> bytes:
     """Seven bits a byte, the low ones first, the high bit set on all but the last (unsigned LEB128)."""
-    if not 0 <= value < 1 << 7 * _VARINT_BYTES_MAX:
-        raise ValueError(f"{value} cannot be packed")
     out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
+    for number in numbers:
+        if not 0 <= number < NUMBER_MAX:
+            raise ValueError(f"{number} cannot be packed")
+        rest = number
+        while rest > 0x7F:
+            out.append(rest & 0x7F | 0x80)
+            rest >>= 7
+        out.append(rest)
     return bytes(out)
 
 
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number that begins there, and where it ends."""
-    value = shift = 0
-    for index in range(at, min(at + _VARINT_BYTES_MAX, len(data))):
-        byte = data[index]
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            if not byte and shift:
-                raise DamagedPack("a number is longer than it must be")
-            return value, index + 1
-        shift += 7
-    raise DamagedPack("a number does not end")
+def _parsed(data: bytes) -> list[int]:
+    """The numbers of a section, at once where each is one byte, which is the rule."""
+    if data.isascii():
+        return list(data)
+    found = _NUMBER.findall(data)
+    if sum(map(len, found)) != len(data):
+        raise DamagedPack("a number does not end")
+    return [_number(one) for one in found]
+
+
+def _number(data: bytes) -> int:
+    if len(data) > 1 and not data[-1]:
+        raise DamagedPack("a number is longer than it must be")
+    return sum((byte & 0x7F) << 7 * place for place, byte in enumerate(data))

@@ -40,7 +40,7 @@ async def end(world: World, stream: str = RUN) -> None:
 
 
 async def fill(world: World, events: Sequence[NewEvent], stream: str = RUN) -> int:
-    """A run of a `status` and these events, appended in batches of uneven sizes at several times, and sealed."""
+    """A run of a `status` and these events in uneven batches at several times, sealed; answers its size."""
     await world.log.append(Append(stream, 0, [event("status")]))
     at, size = 0, 1
     while at < len(events):

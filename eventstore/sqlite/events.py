@@ -40,14 +40,15 @@ class EventReader:
         found: list[StoredEvent] = []
         after_seq = _seq(after_seq)
         while len(found) < limit:
-            place = {**self._place(stream, after_seq, SEQ_MAX), "limit": limit - len(found)}
+            wanted = limit - len(found)
+            place = {**self._place(stream, after_seq, after_seq + wanted), "limit": wanted}
             rows = await self._readers.rows(READ_PUBLIC if public else READ, place)
             if not _are_packs(rows):
                 return found + events_in(stream, rows, after_seq)
-            page = await asyncio.to_thread(events_in, stream, rows, after_seq)
+            page = await asyncio.to_thread(events_in, stream, rows, after_seq, place["last_seq"])
             after_seq = page[-1].seq
             found += _public(page) if public else page
-        return found[:limit]
+        return found
 
     async def entries(
         self, stream: str, after_seq: int = 0, up_to_seq: int | None = None

@@ -117,8 +117,11 @@ SELECT position, events, running_bytes, pack FROM packs ORDER BY position DESC L
 -- delete_pack --
 DELETE FROM packs WHERE position = ?;
 
--- packed_size --
-SELECT count(*), coalesce(sum(events), 0), coalesce(sum(length(pack)), 0) FROM packs;
+-- packed --
+SELECT count(*), coalesce(sum(events), 0) FROM packs;
+
+-- left_alone --
+SELECT count(*) FROM unpacked WHERE since_ms = ?;
 
 -- erase_event --
 UPDATE events SET payload = NULL, salt = NULL, commitment = ?, payload_size = ? WHERE position = ?;
@@ -152,13 +155,14 @@ packed(position, events, pack) AS (
 )
 
 -- read --
+-- :last_seq bounds the packs alone.
 SELECT position & 0xffffffff, NULL, NULL, pack, NULL, events, NULL FROM packed
 UNION ALL
 SELECT * FROM (
     SELECT position & 0xffffffff, type, created_at_ms, payload, salt, payload_size, commitment
       FROM events
      WHERE position > (SELECT position FROM before)
-       AND position <= (SELECT position FROM before) - :after_seq + :last_seq
+       AND position <= (SELECT position FROM before) - :after_seq + 0xffffffff
        AND NOT EXISTS (SELECT 1 FROM packed)
      ORDER BY position
      LIMIT :limit);
@@ -170,7 +174,7 @@ SELECT * FROM (
     SELECT position & 0xffffffff, type, created_at_ms, payload, salt, payload_size, commitment
       FROM events
      WHERE position > (SELECT position FROM before)
-       AND position <= (SELECT position FROM before) - :after_seq + :last_seq
+       AND position <= (SELECT position FROM before) - :after_seq + 0xffffffff
        AND type NOT IN ('seal', 'redaction')
        AND NOT EXISTS (SELECT 1 FROM packed)
      ORDER BY position

@@ -74,10 +74,10 @@ def pages(execute: Execute, stream: str, limit: int) -> Iterator[list[StoredEven
     after_seq = 0
     while True:
         place: Mapping[str, object] = {
-            "stream": stream, "after_seq": after_seq, "last_seq": SEQ_MASK, "limit": limit,
+            "stream": stream, "after_seq": after_seq, "last_seq": after_seq + limit, "limit": limit,
             "packs_max": PACKS_READ_MAX,
         }  # fmt: skip
-        page = events_in(stream, execute(READ, place).fetchall(), after_seq)
+        page = events_in(stream, execute(READ, place).fetchall(), after_seq, after_seq + limit)
         if not page:
             return
         yield page
