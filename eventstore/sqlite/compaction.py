@@ -15,7 +15,7 @@ from typing import Any
 from eventstore.log import DamagedLog, LogError, LogLimits
 from eventstore.packing import DamagedPack, pack
 from eventstore.sqlite.queries import LOG
-from eventstore.sqlite.stored import PLACE_BITS, SEQ_MASK, Execute, open_pack, stored_event
+from eventstore.sqlite.stored import PLACE_BITS, SEQ_MASK, Execute, all_of, open_pack, stored_event
 
 NEVER_MS = (1 << 53) - 1
 """Since when a run is quiet whose rows cannot be packed: it is not tried again."""
@@ -120,10 +120,7 @@ def expand_last(execute: Execute) -> int:
     position, count, running_bytes, data = row
     stream_no = position >> PLACE_BITS
     (stream,) = execute(LOG["stream_of"], (stream_no,)).fetchone()
-    try:
-        events = open_pack(stream, position & SEQ_MASK, count, data).events()
-    except DamagedPack as error:
-        raise DamagedLog(f"{stream}: the pack that ends with event {position & SEQ_MASK}: {error}") from error
+    events = all_of(stream, open_pack(stream, position & SEQ_MASK, count, data))
     running_bytes -= sum(event.payload_size for event in events)
     for event in events:
         running_bytes += event.payload_size
@@ -160,7 +157,7 @@ def _packed(stream: str, stream_no: int, rows: list[tuple[Any, ...]], running_by
     try:
         data = pack(events)
         last_seq = events[-1].seq
-        if open_pack(stream, last_seq, len(events), data).events() != events:
+        if all_of(stream, open_pack(stream, last_seq, len(events), data)) != events:
             raise DamagedPack("it does not hold what was packed")
     except (ValueError, DamagedLog) as error:
         raise Unpackable(stream, stream_no, error) from error

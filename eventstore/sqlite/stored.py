@@ -97,7 +97,7 @@ def events_at(execute: Execute, stream: str, stream_no: int, seqs: Sequence[int]
             continue
         _, one = _pack_with(execute, stream, position)
         wanted = {other for other in seqs if seq <= other <= one.last_seq}
-        found.update((event.seq, event) for event in _all_of(stream, one) if event.seq in wanted)
+        found.update((event.seq, event) for event in all_of(stream, one) if event.seq in wanted)
     return found
 
 
@@ -112,7 +112,7 @@ def erase(execute: Execute, stream: str, stream_no: int, rows: Sequence[StoredEv
             del left[seq]
             continue
         end, one = _pack_with(execute, stream, position)
-        events = [left.pop(event.seq, event) for event in _all_of(stream, one)]
+        events = [left.pop(event.seq, event) for event in all_of(stream, one)]
         execute(LOG["repack"], (pack(events), end))
 
 
@@ -128,7 +128,8 @@ def _pack_with(execute: Execute, stream: str, position: int) -> tuple[int, Pack]
     return end, one
 
 
-def _all_of(stream: str, one: Pack) -> list[StoredEvent]:
+def all_of(stream: str, one: Pack) -> list[StoredEvent]:
+    """All events of a pack. Raises `DamagedLog`."""
     try:
         return one.events()
     except DamagedPack as error:
