@@ -1,4 +1,4 @@
-"""Owns when sealed runs are compacted: in the background, a step at a time, at most half of the time."""
+"""Owns when sealed runs are compacted: in the background, a step at a time, with rests between them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Compactor:
             await asyncio.sleep(self._limits.compact_idle_s)
 
     async def compact_due(self) -> int:
-        """Compact all that is due now; answers how many events. Rests after each step as long as it took."""
+        """Compact all that is due now, resting after each step; answers how many events."""
         loop, total = asyncio.get_running_loop(), 0
         while True:
             began = loop.time()
@@ -49,4 +49,4 @@ class Compactor:
             if not events:
                 return total
             total += events
-            await asyncio.sleep(loop.time() - began)
+            await asyncio.sleep((loop.time() - began) * self._limits.compact_rest)

@@ -364,8 +364,10 @@ class LogLimits:
     """Expired idempotency records that each new claim takes away."""
     pack_bytes: int = 64 * 1024
     """Payload lines of one compressed pack; a longer line has one of its own."""
-    compact_step_bytes: int = 256 * 1024
-    """Payload that one transaction of compaction moves; appends wait meanwhile, some milliseconds."""
+    compact_step_bytes: int = 64 * 1024
+    """Payload that one transaction of compaction moves; appends wait meanwhile, a few milliseconds."""
+    compact_rest: int = 3
+    """How many times as long as a step took compaction rests after it, so that others get on."""
     compact_quiet_ms: int = 60_000
     """How long after its last event an ended run is compacted; a century of it turns compaction off."""
     compact_idle_s: float = 5.0

@@ -141,17 +141,23 @@ class Pack:
             lines = zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise DamagedPack(f"its payloads cannot be unpacked: {error}") from error
-        if len(lines) != self.line_bytes or lines.count(_LF) != self.count or not lines.endswith(_LF):
-            raise DamagedPack("its lines do not fit its events")
+        if len(lines) != self.line_bytes or not lines.endswith(_LF):
+            raise DamagedPack("its lines are not as many bytes as its head says")
         return lines
+
+    def _split(self, lines: bytes) -> list[bytes]:
+        payloads = lines.split(_LF)
+        payloads.pop()
+        if len(payloads) != self.count:
+            raise DamagedPack("its lines do not fit its events")
+        return payloads
 
     def framed(self, framing: Framing) -> bytes:
         """All of it as frames; only where it `is_plain`."""
         lines = self.lines()
         if framing is Framing.NDJSON:
             return lines
-        payloads = lines.split(_LF)
-        payloads.pop()
+        payloads = self._split(lines)
         frames: list[bytes] = []
         at = 0
         for name, events in self.type_runs:
@@ -169,7 +175,7 @@ class Pack:
         end = self.count if last_seq is None else min(last_seq + 1 - self.first_seq, self.count)
         if start >= end:
             return []
-        payloads = self.lines().split(_LF)
+        payloads = self._split(self.lines())
         types = [name for name, events in self.type_runs for _ in range(events)]
         times = _read_times(self._times, self._first_ms, self.count)
         salt_at = self._salts_at + SALT_BYTES * (start - sum(1 for index in self._erased if index < start))

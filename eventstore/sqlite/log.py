@@ -36,7 +36,7 @@ from eventstore.sqlite.queries import LOG, VIEW
 from eventstore.sqlite.reader import ReaderPool
 from eventstore.sqlite.transaction import SqliteTransaction, stored_claim, stream_head
 from eventstore.sqlite.views import list_statement, view_row
-from eventstore.sqlite.writer import GroupWriter
+from eventstore.sqlite.writer import CLOSED, GroupWriter
 from eventstore.views import ViewQuery, ViewRow
 from eventstore.wakeups import Wakeups
 from evidence.note import Signer, is_signed_by
@@ -62,6 +62,8 @@ class SqliteLog:
         self._wakeups = wakeups
         self.global_log = SqliteGlobalLog(appender, writer, readers, wakeups)
         self._events = EventReader(readers, appender.limits)
+        self._preparing: asyncio.Future[Step | None] | None = None
+        self._closing = False
         self._counts = dict.fromkeys(("appends", "events", "replayed", "checkpoints_signed", "packed"), 0)
 
     def __repr__(self) -> str:
@@ -101,6 +103,9 @@ class SqliteLog:
     async def aclose(self) -> None:
         """Finish what was handed over, wake all waiters, end every thread."""
         self._wakeups.close()
+        self._closing = True
+        if self._preparing is not None:  # it reads over a connection of its own
+            await asyncio.gather(self._preparing, return_exceptions=True)
         await self._readers.aclose()
         await self._writer.aclose()  # last, since the last connection tidies the WAL away
 
@@ -142,8 +147,12 @@ class SqliteLog:
         cannot be packed is logged and left alone.
         """
         while True:
+            if self._closing:
+                raise StorageUnavailable(CLOSED)
+            work = asyncio.to_thread(_prepare, self._path, quiet_since_ms, self._limits)
+            self._preparing = asyncio.ensure_future(work)
             try:
-                step = await asyncio.to_thread(_prepare, self._path, quiet_since_ms, self._limits)
+                step = await asyncio.shield(self._preparing)
             except Unpackable as error:
                 _logger.warning("%s", error)
                 parked = partial(SqliteTransaction.park, stream_no=error.stream_no)

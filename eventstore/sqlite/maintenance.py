@@ -9,7 +9,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from evidence.canonical import decode
 
 REBUILD_PAGE_EVENTS = 1000
 """Events handed to the projector at once."""
+COMPACT_STEP_BYTES = 1024 * 1024
+"""Payload that a transaction of `compact` moves: nobody waits for it, so larger steps than a server's."""
 LOOKED_AT = -1
 """A step that moved nothing, but is not the last."""
 
@@ -108,6 +110,8 @@ def compact(path: Path, limits: LogLimits, tell: Callable[[int], None]) -> Compa
     `tell` is told how many events were packed so far. Killed at any moment, what was packed is packed.
     The caller holds the folder's lock.
     """
+
+    limits = replace(limits, compact_step_bytes=max(COMPACT_STEP_BYTES, limits.compact_step_bytes))
 
     def step(connection: sqlite3.Connection) -> int:
         try:
