@@ -110,7 +110,6 @@ def compact(path: Path, limits: LogLimits, tell: Callable[[int], None]) -> Compa
     `tell` is told how many events were packed so far. Killed at any moment, what was packed is packed.
     The caller holds the folder's lock.
     """
-
     limits = replace(limits, compact_step_bytes=max(COMPACT_STEP_BYTES, limits.compact_step_bytes))
 
     def step(connection: sqlite3.Connection) -> int:
