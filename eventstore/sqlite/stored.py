@@ -87,27 +87,25 @@ def pages(execute: Execute, stream: str, limit: int) -> Iterator[list[StoredEven
 def events_at(execute: Execute, stream: str, stream_no: int, seqs: Sequence[int]) -> dict[int, StoredEvent]:
     """These events, which must exist, by seq."""
     found: dict[int, StoredEvent] = {}
-    for seq in sorted(set(seqs)):
-        if seq in found:
-            continue
-        position = stream_no << PLACE_BITS | seq
-        row = execute(LOG["event_at"], (position,)).fetchone()
-        if row is not None:
-            found[seq] = stored_event(row)
-            continue
-        _, one = _pack_with(execute, stream, position)
-        wanted = {other for other in seqs if seq <= other <= one.last_seq}
-        found.update((event.seq, event) for event in all_of(stream, one) if event.seq in wanted)
+    packed: dict[int, StoredEvent] = {}  # of the pack that was opened last: the next one is often in it too
+    for seq in sorted(seqs):
+        if seq not in packed:
+            position = stream_no << PLACE_BITS | seq
+            row = execute(LOG["event_at"], (position,)).fetchone()
+            if row is not None:
+                found[seq] = stored_event(row)
+                continue
+            packed = {event.seq: event for event in all_of(stream, _pack_with(execute, stream, position)[1])}
+        found[seq] = packed[seq]
     return found
 
 
 def erase(execute: Execute, stream: str, stream_no: int, rows: Sequence[StoredEvent]) -> None:
     """Replace these events, in rows or in packs, by what is left of them (P7)."""
-    left = {row.seq: row for row in rows}
+    left = {row.seq: row for row in sorted(rows, key=lambda row: row.seq)}
     while left:
-        seq = min(left)
+        seq, row = next(iter(left.items()))
         position = stream_no << PLACE_BITS | seq
-        row = left[seq]
         if execute(LOG["erase_event"], (row.commitment, row.payload_size, position)).rowcount:
             del left[seq]
             continue

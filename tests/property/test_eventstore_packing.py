@@ -1,6 +1,7 @@
 """Packs: what is packed is unpacked, and bytes that are no pack are told apart, whatever they are."""
 
 import struct
+import tracemalloc
 import zlib
 from dataclasses import replace
 
@@ -131,6 +132,11 @@ def test_a_pack_never_unpacks_to_more_than_its_head_says() -> None:
     frame_at = whole.index(b"\x28\xb5\x2f\xfd")
     bomb = zstandard.ZstdCompressor().compress(b"x" * 500_000_000)
     unsized = zstandard.ZstdCompressor(write_content_size=False).compress(b"x" * 1000 + b"\n")
-    for frame in (bomb, unsized, b"", b"\x28\xb5\x2f\xfd"):
-        with pytest.raises(DamagedPack):
-            Pack(whole[:frame_at] + frame).lines()
+    tracemalloc.start()
+    try:
+        for frame in (bomb, unsized, b"", b"\x28\xb5\x2f\xfd"):
+            with pytest.raises(DamagedPack):
+                Pack(whole[:frame_at] + frame).lines()
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -147,8 +148,9 @@ class ServerProcess:
 
     def compacted(self) -> tuple[int, int]:
         """Of the stopped server's database: packs, and events in them."""
-        path = (self.seen_from_here or self.data_dir) / "log.sqlite"
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        copy = self.home / "stopped.sqlite"  # SQLite itself cannot follow a path into another namespace
+        shutil.copyfile((self.seen_from_here or self.data_dir) / "log.sqlite", copy)
+        with contextlib.closing(sqlite3.connect(copy)) as database:
             packs, events = database.execute(
                 "SELECT count(*), coalesce(sum(events), 0) FROM packs"
             ).fetchone()

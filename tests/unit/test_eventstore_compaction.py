@@ -75,6 +75,25 @@ async def test_a_step_is_bounded_and_a_run_is_packed_from_its_beginning(tmp_path
         assert rows(tmp_path, "SELECT * FROM unpacked") == []
 
 
+async def test_chunks_end_with_packs_and_pages_behind_packs_are_full(tmp_path: Path) -> None:
+    """So that the next chunk begins with a whole pack; and rows behind packs are read many at a time."""
+    limits = LogLimits(pack_bytes=2000, compact_step_bytes=5000, chunk_bytes=8000)
+    async with opened("sqlite", tmp_path, limits=limits) as world:
+        await fill(world, MANY)
+        for _ in range(3):
+            await world.log.compact(ALWAYS_MS)
+        ends = [one.last_seq for one in packs(tmp_path)]
+        chunk = await world.log.read_framed(RUN, 3, Framing.SSE)
+        assert chunk is not None
+        assert chunk.last_seq in ends[2:]
+        behind = await world.log.read_framed(RUN, ends[-1], Framing.NDJSON)
+        assert behind is not None
+        assert behind.count > 30
+        page = [one async for one in world.log.entries(RUN, ends[-1])]
+        assert len(page) == 304 - ends[-1]
+    assert rows(tmp_path)
+
+
 async def test_an_event_larger_than_a_pack_has_one_of_its_own(tmp_path: Path) -> None:
     """Up to the largest that the log takes."""
     async with opened("sqlite", tmp_path) as world:
