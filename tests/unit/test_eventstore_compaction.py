@@ -77,7 +77,7 @@ async def test_a_step_is_bounded_and_a_run_is_packed_from_its_beginning(tmp_path
 
 async def test_chunks_end_with_packs_and_pages_behind_packs_are_full(tmp_path: Path) -> None:
     """So that the next chunk begins with a whole pack; and rows behind packs are read many at a time."""
-    limits = LogLimits(pack_bytes=2000, compact_step_bytes=5000, chunk_bytes=8000)
+    limits = LogLimits(pack_bytes=2000, compact_step_bytes=5000, chunk_bytes=5000)
     async with opened("sqlite", tmp_path, limits=limits) as world:
         await fill(world, MANY)
         for _ in range(3):
@@ -85,10 +85,10 @@ async def test_chunks_end_with_packs_and_pages_behind_packs_are_full(tmp_path: P
         ends = [one.last_seq for one in packs(tmp_path)]
         chunk = await world.log.read_framed(RUN, 3, Framing.SSE)
         assert chunk is not None
-        assert chunk.last_seq in ends[2:]
+        assert chunk.last_seq in ends[1:3]
         behind = await world.log.read_framed(RUN, ends[-1], Framing.NDJSON)
         assert behind is not None
-        assert behind.count > 30
+        assert behind.count > 20
         page = [one async for one in world.log.entries(RUN, ends[-1])]
         assert len(page) == 304 - ends[-1]
     assert rows(tmp_path)
