@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from eventstore.log import LogError, LogLimits, StorageUnavailable
+from eventstore.log import LogLimits, StorageUnavailable
 
 _logger = logging.getLogger(__name__)
 
@@ -30,13 +30,13 @@ class Compactor:
         return f"Compactor(quiet_ms={self._limits.compact_quiet_ms})"
 
     async def run_forever(self) -> None:
-        """Look every `compact_idle_s` until cancelled; a full disk is waited for."""
+        """Look every `compact_idle_s` until cancelled; a full disk is waited for, a failure is logged."""
         while True:
             try:
                 await self.compact_due()
             except StorageUnavailable:
                 _logger.warning("sealed runs are not compacted yet: no room on the disk")
-            except LogError:
+            except Exception:
                 _logger.exception("compacting sealed runs failed")
             await asyncio.sleep(self._limits.compact_idle_s)
 

@@ -77,7 +77,7 @@ def prepare(execute: Execute, quiet_since_ms: int, limits: LogLimits) -> Step | 
     running_bytes: int = before[0] if before else 0
     place = {"after": after, "last": last, "running_bytes": running_bytes + limits.compact_step_bytes}
     rows = execute(LOG["whole_page"], place).fetchall()
-    if not rows:
+    if not rows or rows[0][_SEQ] != after + 1:
         raise Unpackable(stream, stream_no, f"its rows behind event {after & SEQ_MASK} are missing")
     parts = list(_parts(rows, limits.pack_bytes))
     if len(parts) > 1 and rows[-1][_SEQ] != last:
@@ -99,8 +99,7 @@ def swap(execute: Execute, step: Step) -> bool:
     for one in step.packs:
         execute(LOG["insert_pack"], (one.position, one.events, one.running_bytes, one.data))
     execute(LOG["delete_rows"], (step.after, step.last))
-    if not execute(LOG["row_behind"], (step.last, step.last)).fetchone():
-        execute(LOG["delete_unpacked"], (step.stream_no,))
+    execute(LOG["delete_unpacked"], (step.stream_no, step.last & SEQ_MASK))
     return True
 
 

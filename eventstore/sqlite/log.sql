@@ -54,7 +54,9 @@ UPDATE packs SET pack = ? WHERE position = ?;
 INSERT OR REPLACE INTO unpacked (stream_no, since_ms) VALUES (?, ?);
 
 -- delete_unpacked --
-DELETE FROM unpacked WHERE stream_no = ?;
+-- Once its last event is packed.
+DELETE FROM unpacked
+ WHERE stream_no = ? AND (SELECT size FROM streams WHERE streams.stream_no = unpacked.stream_no) = ?;
 
 -- next_unpacked --
 -- The run that has been quiet longest, and where its last pack ends, else where it begins.
@@ -69,9 +71,6 @@ SELECT u.stream_no, s.stream, s.size,
 
 -- running_at --
 SELECT running_bytes FROM packs WHERE position = ?;
-
--- row_behind --
-SELECT 1 FROM events WHERE position > ? AND position <= ? | 0xffffffff LIMIT 1;
 
 -- stream_of --
 SELECT stream FROM streams WHERE stream_no = ?;

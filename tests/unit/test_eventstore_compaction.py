@@ -175,6 +175,20 @@ async def test_an_erasure_in_the_middle_of_a_step_is_met_by_preparing_again(
 # Nothing is left of what was erased
 
 
+@pytest.mark.parametrize("seq", [1, 5, 20, 304])
+async def test_a_run_that_lacks_rows_is_not_packed_over_the_gap(
+    tmp_path: Path, seq: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Wherever it is: what lies before may be packed, the rest is left as it was found, and it is said."""
+    async with opened("sqlite", tmp_path, limits=SMALL) as world:
+        await fill(world, MANY)
+        damage(tmp_path, f"DELETE FROM events WHERE position & 0xffffffff = {seq}")
+        await compact(world.log)
+        assert all(one.last_seq < seq for one in packs(tmp_path))
+        assert caplog.text.count("stays as it is") == 1
+        assert len(rows(tmp_path)) + sum(one.count for one in packs(tmp_path)) == 303
+
+
 @pytest.mark.parametrize("sizes", [[20], [100, 300, 700], [20, 3900], [60_000, 100]], ids=str)
 async def test_what_was_erased_in_a_pack_is_in_no_file(tmp_path: Path, sizes: list[int]) -> None:
     """Neither as it was printed, nor in any pack, nor as a piece of the packs that held it, nor its salt."""
