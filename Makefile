@@ -42,6 +42,8 @@ sdists: setup-dev ## run others' source distributions through run-archive (downl
 
 bench: setup-dev ## figures, as ratios against something in the same run (BENCH_ROUNDS, BENCH_LONG, ...)
 	@$(BIN)/python -m bench.append
+	@$(BIN)/python -m bench.disk
+	@$(BIN)/python -m bench.packs
 	@$(BIN)/python -m bench.proof_cost
 	@$(BIN)/python -m bench.replay
 	@$(BIN)/python -m bench.tail

@@ -61,6 +61,7 @@ COMMANDS = {
     "serve": Lazy("cli.serve:serve", "Run the server on an embedded database.", SERVER),
     "config": Lazy("cli.config:config", "Print every setting and named limit of a server.", SERVER),
     "rebuild": Lazy("cli.rebuild:rebuild", "Fold all views anew from the log.", SERVER),
+    "compact": Lazy("cli.compact:compact", "Pack sealed runs and shrink the database.", SERVER),
     "migrate": Lazy("cli.rebuild:migrate", "Bring a data folder to this version's schema.", SERVER),
     "login": Lazy("cli.login:login", "Store an API address and key for the other commands.", SETUP),
     "completion": Lazy("cli.completion:completion", "Print shell completion for bash, zsh or fish.", SETUP),

@@ -27,7 +27,7 @@ data_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help='Print { "data": ... }.')
 
 
-def _log_of(data_dir: Path | None) -> tuple[Path, Path]:
+def log_of(data_dir: Path | None) -> tuple[Path, Path]:
     """The folder that was named or configured, and the log in it."""
     folder = data_dir or load_settings().data_dir
     if not log_path(folder).exists():
@@ -48,7 +48,7 @@ def rebuild(*, check: bool, data_dir: Path | None, as_json: bool) -> None:
     compared; a server may be running meanwhile. Exits 1 when a row differs. Without --check the views of
     the folder itself are rebuilt, which needs the server to be stopped.
     """
-    folder, log = _log_of(data_dir)
+    folder, log = log_of(data_dir)
     try:
         if check:
             _check(log, as_json=as_json)
@@ -126,7 +126,7 @@ def migrate(*, only_status: bool, data_dir: Path | None, as_json: bool) -> None:
     `crownest serve` does the same at start; this is for doing it beforehand, and for looking. A folder
     of a newer version is refused and left as it is.
     """
-    folder, log = _log_of(data_dir)
+    folder, log = log_of(data_dir)
     try:
         if not only_status:
             with DataFolder(folder):

@@ -30,6 +30,7 @@ from cli.settings import Settings
 from cli.witnesses import Panel, load_witnesses, server_policy
 from eventstore.blobs import BlobStore
 from eventstore.command_logs import CommandLogs
+from eventstore.compactor import Compactor
 from eventstore.high_water import HighWater
 from eventstore.sequencer import Published, Sequencer
 from eventstore.sqlite.folder import DataFolder
@@ -100,8 +101,7 @@ async def open_server(settings: Settings, previews_on: socket.socket | None = No
             runner = await _start_runner(settings)
             stack.push_async_callback(runner.close)
             published = Published()
-            store = await _open_log(settings, keyring, published)
-            stack.push_async_callback(store.aclose)
+            store = await _open_log(stack, settings, keyring, published)
             proof = await _open_proof(stack, settings, keyring, store, published)
             sign_in = open_sign_in(stack, settings.oidc, store, settings.sign_in, now_ms)
             first = await first_start(store, plan=settings.plan_default)
@@ -132,7 +132,8 @@ async def open_server(settings: Settings, previews_on: socket.socket | None = No
             stack.push_async_callback(services.commands.close)
             runner.tell_expired(reaper.record_expired)
             await stack.enter_async_context(serving_previews(settings, services, runner, now_ms, place))
-            _run_forever(stack, reaper, proof.sequencer, services.key_use, services.watch, services.previews)
+            _run_forever(stack, reaper, proof.sequencer, Compactor(store, now_ms, settings.log))
+            _run_forever(stack, services.key_use, services.watch, services.previews)
             yield Server(create_app(services), keyring, runner, services, quotas, first, recovered, place)
             services.closing.set()
 
@@ -160,8 +161,10 @@ def _reaper(
     )
 
 
-async def _open_log(settings: Settings, keyring: Keyring, anchor: Published) -> SqliteLog:
-    return await SqliteLog.open(
+async def _open_log(
+    stack: contextlib.AsyncExitStack, settings: Settings, keyring: Keyring, anchor: Published
+) -> SqliteLog:
+    store = await SqliteLog.open(
         log_path(settings.data_dir),
         signer=keyring.signer,
         projector=Projections(),
@@ -169,6 +172,8 @@ async def _open_log(settings: Settings, keyring: Keyring, anchor: Published) -> 
         anchor=anchor,
         limits=settings.log,
     )
+    stack.push_async_callback(store.aclose)
+    return store
 
 
 async def _open_secrets(settings: Settings, store: SqliteLog) -> SecretService:

@@ -309,6 +309,14 @@ class EventLog(Protocol):
         """Stream ids that start with `prefix`, in id order, greater than `after`."""
         ...
 
+    async def compact(self, quiet_since_ms: int) -> int:
+        """Store a bounded part of a run more densely; answers how many events, 0 when nothing is left to do.
+
+        Only runs that have ended and to which nothing was added after `quiet_since_ms`. No read, proof or
+        later redaction sees a difference. A log that has no denser form answers 0.
+        """
+        ...
+
     async def put_record(self, record: Record) -> None:
         """Store or replace a record, durably."""
         ...
@@ -354,3 +362,13 @@ class LogLimits:
     """Streams whose head the writer keeps in memory, and whose size the tail does."""
     expired_claims_swept: int = 4
     """Expired idempotency records that each new claim takes away."""
+    pack_bytes: int = 64 * 1024
+    """Payload lines of one compressed pack; a longer line has one of its own."""
+    compact_step_bytes: int = 64 * 1024
+    """Payload that one transaction of compaction moves; appends wait meanwhile, a few milliseconds."""
+    compact_rest: int = 3
+    """How many times as long as a step took compaction rests after it, so that others get on."""
+    compact_quiet_ms: int = 60_000
+    """How long after its last event an ended run is compacted; a century of it turns compaction off."""
+    compact_idle_s: float = 5.0
+    """How often runs to compact are looked for."""

@@ -38,8 +38,6 @@ from evidence.note import Signer
 
 T = TypeVar("T")
 
-_CLOSED = "the log is closed: open a new one"
-
 
 @dataclass(slots=True)
 class _Stream:
@@ -282,8 +280,8 @@ class MemoryLog:
 
     async def streams(self, prefix: str, after: str = "", limit: int = 500) -> list[str]:
         """Stream ids that start with `prefix`, in id order, greater than `after`."""
-        names = self._open_state().streams
-        return sorted(name for name in names if name.startswith(prefix) and name > after)[:limit]
+        found = [name for name in self._open_state().streams if name.startswith(prefix) and name > after]
+        return sorted(found)[:limit]
 
     async def wait_for_append(self, stream: str, after_seq: int, timeout_s: float) -> bool:
         """Return once the stream may hold more than `after_seq`; False when the time ran out."""
@@ -293,6 +291,11 @@ class MemoryLog:
         """The signed checkpoint of this size if one was made, None otherwise: none is made for it."""
         found = self._open_state().streams.get(stream)
         return found.checkpoints.get(size) if found else None
+
+    async def compact(self, quiet_since_ms: int) -> int:  # noqa: ARG002  # the port's signature
+        """Nothing: events in memory have one form."""
+        self._open_state()
+        return 0
 
     async def put_record(self, record: Record) -> None:
         """Store or replace a record."""
@@ -367,7 +370,7 @@ class MemoryLog:
 
     def _open_state(self) -> _State:
         if self._closed:
-            raise StorageUnavailable(_CLOSED)
+            raise StorageUnavailable("the log is closed: open a new one")
         return self._state
 
     def _events(self, stream: str) -> Sequence[StoredEvent]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from eventstore.sqlite.queries import LOG
-from eventstore.sqlite.transaction import stored_event
+from eventstore.sqlite.stored import stored_event
 from evidence.bundle import EntryChain
 from evidence.record import genesis
 
@@ -25,7 +25,7 @@ def fill_last_leaves(connection: sqlite3.Connection) -> None:
         chain = EntryChain(stream, genesis(stream, anchor_note))
         after_seq = 0
         while rows := connection.execute(
-            LOG["read"], {"stream": stream, "after_seq": after_seq, "limit": BLOCK_EVENTS}
+            LOG["read_rows"], {"stream": stream, "after_seq": after_seq, "limit": BLOCK_EVENTS}
         ).fetchall():
             for row in rows:
                 chain.add(stored_event(row))

@@ -95,15 +95,20 @@ def purge(writer: sqlite3.Connection) -> str:
     kind, name = ERASURE
     if writer.execute(LOG["record"], {"kind": kind, "id": name}).fetchone() is None:
         return ""
+    rewrite(writer)
+    if busy := empty_wal(writer):
+        return busy
+    writer.execute(LOG["delete_record"], ERASURE)
+    return ""
+
+
+def rewrite(writer: sqlite3.Connection) -> None:
+    """Write the whole file anew, without free pages and what they held."""
     writer.execute("PRAGMA temp_store = FILE")  # the new copy may be larger than the memory
     try:
         writer.execute("VACUUM")
     finally:
         writer.execute("PRAGMA temp_store = MEMORY")
-    if busy := empty_wal(writer):
-        return busy
-    writer.execute(LOG["delete_record"], ERASURE)
-    return ""
 
 
 def open_reader(path: Path) -> sqlite3.Connection:

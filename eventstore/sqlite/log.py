@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -10,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 from eventstore.appending import Appender, answered_before, refuse_oversized
-from eventstore.framing import join_frames
 from eventstore.log import (
     Answer,
     Append,
@@ -26,21 +26,22 @@ from eventstore.log import (
     StorageUnavailable,
     StoredEvent,
 )
-from eventstore.sealing import SEQ_MAX
 from eventstore.sqlite import maintenance, migrations
-from eventstore.sqlite.connection import open_writer, purge
+from eventstore.sqlite.compaction import Step, Unpackable, prepare
+from eventstore.sqlite.connection import open_reader, open_writer, purge
+from eventstore.sqlite.events import EventReader
 from eventstore.sqlite.global_log import SqliteGlobalLog
 from eventstore.sqlite.maintenance import refold_if_due
-from eventstore.sqlite.queries import FRAME_NDJSON, FRAME_SSE, LOG, READ_PAGE, VIEW
+from eventstore.sqlite.queries import LOG, VIEW
 from eventstore.sqlite.reader import ReaderPool
-from eventstore.sqlite.transaction import SqliteTransaction, stored_claim, stored_event, stream_head
+from eventstore.sqlite.transaction import SqliteTransaction, stored_claim, stream_head
 from eventstore.sqlite.views import list_statement, view_row
-from eventstore.sqlite.writer import GroupWriter
+from eventstore.sqlite.writer import CLOSED, GroupWriter
 from eventstore.views import ViewQuery, ViewRow
 from eventstore.wakeups import Wakeups
 from evidence.note import Signer, is_signed_by
 
-_FRAMES = {Framing.NDJSON: FRAME_NDJSON, Framing.SSE: FRAME_SSE}
+_logger = logging.getLogger(__name__)
 _BEYOND_ANY_ID = "\U0010ffff"
 
 
@@ -60,8 +61,10 @@ class SqliteLog:
         self._readers = readers
         self._wakeups = wakeups
         self.global_log = SqliteGlobalLog(appender, writer, readers, wakeups)
-        self._reading: dict[tuple[str, int, Framing, int | None], asyncio.Future[Chunk | None]] = {}
-        self._counts = dict.fromkeys(("appends", "events", "replayed", "checkpoints_signed"), 0)
+        self._events = EventReader(readers, appender.limits)
+        self._preparing: asyncio.Future[Step | None] | None = None
+        self._closing = False
+        self._counts = dict.fromkeys(("appends", "events", "replayed", "checkpoints_signed", "packed"), 0)
 
     def __repr__(self) -> str:
         return f"SqliteLog({str(self._path)!r}, {self._writer!r}, {self._readers!r}, {self._wakeups!r})"
@@ -100,6 +103,9 @@ class SqliteLog:
     async def aclose(self) -> None:
         """Finish what was handed over, wake all waiters, end every thread."""
         self._wakeups.close()
+        self._closing = True
+        if self._preparing is not None:  # it reads over a connection of its own
+            await asyncio.gather(self._preparing, return_exceptions=True)
         await self._readers.aclose()
         await self._writer.aclose()  # last, since the last connection tidies the WAL away
 
@@ -134,6 +140,31 @@ class SqliteLog:
         row = await self._readers.row(LOG["checkpoint"], (stream, size))
         return row[0] if row else None
 
+    async def compact(self, quiet_since_ms: int) -> int:
+        """Move a bounded part of an ended run into packs; answers how many events, 0 when nothing is left.
+
+        It is prepared in a thread and swapped by the writer, between the groups of others. A run that
+        cannot be packed is logged and left alone.
+        """
+        while True:
+            if self._closing:
+                raise StorageUnavailable(CLOSED)
+            work = asyncio.to_thread(_prepare, self._path, quiet_since_ms, self._limits)
+            self._preparing = asyncio.ensure_future(work)
+            try:
+                step = await asyncio.shield(self._preparing)
+            except Unpackable as error:
+                _logger.warning("%s", error)
+                parked = partial(SqliteTransaction.park, stream_no=error.stream_no)
+                await self._writer.submit(parked, alone=True)
+                continue
+            if step is None:
+                return 0
+            if await self._writer.submit(partial(SqliteTransaction.swap, step=step), alone=True):
+                self._counts["packed"] += step.events
+                return step.events
+            # something of it was erased meanwhile: prepare it again
+
     async def put_record(self, record: Record) -> None:
         """Store or replace a record, durably."""
         await self._writer.submit(partial(SqliteTransaction.put_record, record=record))
@@ -167,58 +198,19 @@ class SqliteLog:
         self, stream: str, after_seq: int = 0, limit: int = 100, *, public: bool = True
     ) -> list[StoredEvent]:
         """Up to `limit` events with seq > `after_seq` in order; `public` leaves internal ones out."""
-        place = {"stream": stream, "after_seq": _seq(after_seq), "limit": limit}
-        rows = await self._readers.rows(LOG["read_public" if public else "read"], place)
-        return [stored_event(row) for row in rows]
+        return await self._events.read(stream, after_seq, limit, public=public)
 
     async def read_framed(
         self, stream: str, after_seq: int, framing: Framing, limit: int | None = None
     ) -> Chunk | None:
-        """The next public events as joined frames (bounded bytes, at most `limit`), None at the end.
+        """The next public events as joined frames (bounded bytes, at most `limit`), None at the end."""
+        return await self._events.read_framed(stream, after_seq, framing, limit)
 
-        Followers of one run wake up together and ask for the same: those that ask at once share one
-        read. One that was woken by a commit may share a read from before it and get None; its next
-        `wait_for_append` then returns at once.
-        """
-        question = (stream, after_seq, framing, limit)
-        answer = self._reading.get(question)
-        if answer is None:
-            answer = asyncio.ensure_future(self._read_framed(*question))
-            self._reading[question] = answer
-            answer.add_done_callback(lambda _: self._reading.pop(question, None))
-        return await asyncio.shield(answer)
-
-    async def _read_framed(
-        self, stream: str, after_seq: int, framing: Framing, limit: int | None
-    ) -> Chunk | None:
-        after_seq = _seq(after_seq)
-        while True:
-            place = self._page(stream, after_seq, SEQ_MAX if limit is None else after_seq + limit)
-            (row,) = await self._readers.rows(_FRAMES[framing], place)
-            data, count, intact, last_seq, last_type, through_seq, size = row
-            if count and intact < count:  # redacted events have no payload to join: placeholders instead
-                page = await self._readers.rows(READ_PAGE, {**place, "last_seq": last_seq})
-                events = [stored_event(row) for row in page]
-                data = join_frames(framing, events)
-            if count:
-                return Chunk(data, count, last_seq, last_type)
-            if size is None or through_seq >= size:
-                return None
-            assert through_seq > after_seq, "a page holds at least one event"
-            after_seq = through_seq  # internal events only: go on behind them
-
-    async def entries(
+    def entries(
         self, stream: str, after_seq: int = 0, up_to_seq: int | None = None
     ) -> AsyncIterator[StoredEvent]:
         """Every event after `after_seq`, internal ones included, in pages of bounded bytes (for proofs)."""
-        after_seq, last_seq = _seq(after_seq), SEQ_MAX if up_to_seq is None else up_to_seq
-        while after_seq < last_seq:
-            rows = await self._readers.rows(READ_PAGE, self._page(stream, after_seq, last_seq))
-            if not rows:
-                return
-            for row in rows:
-                yield stored_event(row)
-            after_seq = rows[-1][0]
+        return self._events.entries(stream, after_seq, up_to_seq)
 
     async def blocks(self, stream: str) -> list[Block]:
         """The stream's full 256-leaf subtrees, in order (P2.2)."""
@@ -280,13 +272,17 @@ class SqliteLog:
         row = await self._readers.row(LOG["size"], {"stream": stream})
         return row[0] if row else 0
 
-    def _page(self, stream: str, after_seq: int, last_seq: int) -> dict[str, object]:
-        return {
-            "stream": stream,
-            "after_seq": after_seq,
-            "last_seq": min(last_seq, SEQ_MAX),
-            "bytes_max": self._limits.chunk_bytes,
-        }
+
+def _prepare(path: Path, quiet_since_ms: int, limits: LogLimits) -> Step | None:
+    """The next step of compaction, read over a connection of its own."""
+    try:
+        connection = open_reader(path)
+        try:
+            return prepare(connection.execute, quiet_since_ms, limits)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise StorageUnavailable(f"{path} cannot be read to compact it ({error}): check the disk") from error
 
 
 def _open_migrated(path: Path, now_ms: int) -> sqlite3.Connection:
@@ -312,8 +308,3 @@ def _open_migrated(path: Path, now_ms: int) -> sqlite3.Connection:
 
 def _cannot_be_opened(path: Path, error: Exception) -> StorageUnavailable:
     return StorageUnavailable(f"{path} cannot be opened as the log's database ({error}): check path and disk")
-
-
-def _seq(after_seq: int) -> int:
-    """Clamped to what a stream can hold: beyond, a position would belong to the next stream."""
-    return min(max(after_seq, 0), SEQ_MAX)

@@ -1,6 +1,7 @@
 -- The statements on log, claims, records and checkpoints. Each starts with a line `-- name --`.
 -- Hot writes take positional parameters, reads named ones. A stream's events lie at positions
--- stream_no << 32 | seq.
+-- stream_no << 32 | seq: the first ones in packs, the rest in rows. A read takes both from one snapshot: where
+-- there are packs behind its place it answers up to :packs_max of them, and no row.
 
 -- head --
 SELECT stream_no, size, payload_bytes, created_at_ms, fence, last_leaf, compact_range, anchor_note
@@ -42,17 +43,90 @@ SELECT position & 0xffffffff, type, created_at_ms, payload, salt, payload_size, 
   FROM events
  WHERE position = ?;
 
+-- pack_with --
+-- The pack that may hold the event there: the first one that ends there or later in its stream.
+SELECT position, events, pack FROM packs WHERE position >= ? AND position <= ? | 0xffffffff LIMIT 1;
+
+-- repack --
+UPDATE packs SET pack = ? WHERE position = ?;
+
+-- put_unpacked --
+INSERT OR REPLACE INTO unpacked (stream_no, since_ms) VALUES (?, ?);
+
+-- delete_unpacked --
+-- Once its last event is packed.
+DELETE FROM unpacked
+ WHERE stream_no = ? AND (SELECT size FROM streams WHERE streams.stream_no = unpacked.stream_no) = ?;
+
+-- next_unpacked --
+-- The run that has been quiet longest, and where its last pack ends, else where it begins.
+SELECT u.stream_no, s.stream, s.size,
+       coalesce((SELECT max(position) FROM packs
+                  WHERE position > u.stream_no << 32 AND position <= u.stream_no << 32 | 0xffffffff),
+                u.stream_no << 32)
+  FROM unpacked AS u JOIN streams AS s USING (stream_no)
+ WHERE u.since_ms <= :quiet_since_ms
+ ORDER BY u.since_ms
+ LIMIT 1;
+
+-- running_at --
+SELECT running_bytes FROM packs WHERE position = ?;
+
+-- stream_of --
+SELECT stream FROM streams WHERE stream_no = ?;
+
+-- unpack_again --
+INSERT OR REPLACE INTO unpacked (stream_no, since_ms)
+SELECT stream_no, created_at_ms FROM streams WHERE stream_no = ?;
+
+-- whole_rows --
+-- Everything that the rows of a range hold.
+SELECT position, type, created_at_ms, running_bytes, salt, commitment, payload_size, payload
+  FROM events
+ WHERE position > :after AND position <= :last
+ ORDER BY position;
+
+-- whole_page --
+-- The same, as many as stay within this running total, at least one.
+SELECT position, type, created_at_ms, running_bytes, salt, commitment, payload_size, payload
+  FROM events
+ WHERE position > :after
+   AND position < coalesce(
+       (SELECT position
+          FROM events
+         WHERE position > :after + 1 AND position <= :last AND running_bytes > :running_bytes
+         ORDER BY position
+         LIMIT 1),
+       :last + 1)
+ ORDER BY position;
+
+-- delete_rows --
+DELETE FROM events WHERE position > ? AND position <= ?;
+
+-- insert_pack --
+INSERT INTO packs (position, events, running_bytes, pack) VALUES (?, ?, ?, ?);
+
+-- insert_whole_row --
+INSERT INTO events (position, type, created_at_ms, running_bytes, salt, commitment, payload_size, payload)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- last_pack --
+SELECT position, events, running_bytes, pack FROM packs ORDER BY position DESC LIMIT 1;
+
+-- delete_pack --
+DELETE FROM packs WHERE position = ?;
+
+-- packed --
+SELECT count(*), coalesce(sum(events), 0) FROM packs;
+
+-- left_alone --
+SELECT count(*) FROM unpacked WHERE since_ms = ?;
+
 -- erase_event --
 UPDATE events SET payload = NULL, salt = NULL, commitment = ?, payload_size = ? WHERE position = ?;
 
--- payloads --
-SELECT payload
-  FROM events
- WHERE position >  (SELECT stream_no << 32 FROM streams WHERE stream = :stream)
-   AND position <= (SELECT stream_no << 32 FROM streams WHERE stream = :stream) + 0xffffffff
- ORDER BY position;
-
--- read --
+-- read_rows --
+-- Those in rows alone, for schemas before there were packs.
 SELECT position & 0xffffffff, type, created_at_ms, payload, salt, payload_size, commitment
   FROM events
  WHERE position >  (SELECT stream_no << 32 FROM streams WHERE stream = :stream) + :after_seq
@@ -60,25 +134,58 @@ SELECT position & 0xffffffff, type, created_at_ms, payload, salt, payload_size, 
  ORDER BY position
  LIMIT :limit;
 
--- read_public --
-SELECT position & 0xffffffff, type, created_at_ms, payload, salt, payload_size, commitment
-  FROM events
- WHERE position >  (SELECT stream_no << 32 FROM streams WHERE stream = :stream) + :after_seq
-   AND position <= (SELECT stream_no << 32 FROM streams WHERE stream = :stream) + 0xffffffff
-   AND type NOT IN ('seal', 'redaction')
- ORDER BY position
- LIMIT :limit;
-
--- page --
--- The beginning of the three statements below: the page after :after_seq, up to :last_seq, whose
--- payloads together stay within :bytes_max, at least one event. The running total finds its end.
+-- place --
+-- The beginning of the statements that read. A pack is answered as a row without type, its bytes in the place
+-- of the payload.
 WITH
 before(position) AS (
     SELECT (stream_no << 32) + :after_seq FROM streams WHERE stream = :stream
 ),
-budget(running_bytes) AS (
+packed(position, events, pack) AS (
+    SELECT position, events, pack
+      FROM packs
+     WHERE position > (SELECT position FROM before)
+       AND position <= (SELECT position FROM before) - :after_seq + 0xffffffff
+       AND position <= coalesce(
+           (SELECT min(position) FROM packs
+             WHERE position >= (SELECT position FROM before) - :after_seq + :last_seq), 1 << 62)
+     ORDER BY position
+     LIMIT :packs_max
+)
+
+-- read --
+-- :last_seq bounds the packs alone.
+SELECT position & 0xffffffff, NULL, NULL, pack, NULL, events, NULL FROM packed
+UNION ALL
+SELECT * FROM (
+    SELECT position & 0xffffffff, type, created_at_ms, payload, salt, payload_size, commitment
+      FROM events
+     WHERE position > (SELECT position FROM before)
+       AND position <= (SELECT position FROM before) - :after_seq + 0xffffffff
+       AND NOT EXISTS (SELECT 1 FROM packed)
+     ORDER BY position
+     LIMIT :limit);
+
+-- read_public --
+SELECT position & 0xffffffff, NULL, NULL, pack, NULL, events, NULL FROM packed
+UNION ALL
+SELECT * FROM (
+    SELECT position & 0xffffffff, type, created_at_ms, payload, salt, payload_size, commitment
+      FROM events
+     WHERE position > (SELECT position FROM before)
+       AND position <= (SELECT position FROM before) - :after_seq + 0xffffffff
+       AND type NOT IN ('seal', 'redaction')
+       AND NOT EXISTS (SELECT 1 FROM packed)
+     ORDER BY position
+     LIMIT :limit);
+
+-- page --
+-- What follows it in the statements below: the page after :after_seq, up to :last_seq, whose payloads
+-- together stay within :bytes_max, at least one event. The running total finds its end.
+, budget(running_bytes) AS (
     SELECT :bytes_max + coalesce(
-        (SELECT running_bytes FROM events WHERE position = (SELECT position FROM before)), 0)
+        (SELECT running_bytes FROM events WHERE position = (SELECT position FROM before)),
+        (SELECT running_bytes FROM packs WHERE position = (SELECT position FROM before)), 0)
 ),
 beyond(position) AS (
     SELECT coalesce(
@@ -93,11 +200,15 @@ beyond(position) AS (
 )
 
 -- read_page --
-SELECT position & 0xffffffff, type, created_at_ms, payload, salt, payload_size, commitment
-  FROM events
- WHERE position > (SELECT position FROM before)
-   AND position < (SELECT position FROM beyond)
- ORDER BY position;
+SELECT position & 0xffffffff, NULL, NULL, pack, NULL, events, NULL FROM packed
+UNION ALL
+SELECT * FROM (
+    SELECT position & 0xffffffff, type, created_at_ms, payload, salt, payload_size, commitment
+      FROM events
+     WHERE position > (SELECT position FROM before)
+       AND position < (SELECT position FROM beyond)
+       AND NOT EXISTS (SELECT 1 FROM packed)
+     ORDER BY position);
 
 -- frame_ndjson --
 -- The frames are joined in here: no Python object a row, and the interpreter lock stays free meanwhile.
@@ -111,7 +222,10 @@ SELECT CAST(group_concat(CAST(payload AS TEXT), '
   FROM events
  WHERE position > (SELECT position FROM before)
    AND position < (SELECT position FROM beyond)
-   AND type <> 'seal' AND type <> 'redaction';
+   AND type <> 'seal' AND type <> 'redaction'
+   AND NOT EXISTS (SELECT 1 FROM packed)
+UNION ALL
+SELECT pack, events, NULL, position & 0xffffffff, NULL, NULL, NULL FROM packed;
 
 -- frame_sse --
 SELECT CAST(group_concat(
@@ -125,7 +239,10 @@ data: ' || CAST(payload AS TEXT) || '
   FROM events
  WHERE position > (SELECT position FROM before)
    AND position < (SELECT position FROM beyond)
-   AND type <> 'seal' AND type <> 'redaction';
+   AND type <> 'seal' AND type <> 'redaction'
+   AND NOT EXISTS (SELECT 1 FROM packed)
+UNION ALL
+SELECT pack, events, NULL, position & 0xffffffff, NULL, NULL, NULL FROM packed;
 
 -- streams --
 SELECT stream

@@ -1,30 +1,34 @@
-"""Owns work on a database that no server has open: copying it, rebuilding its views, dumping them.
+"""Owns work on a database that no server has open: copying, compacting, rebuilding and dumping views.
 
-These functions block. `rebuild` and `clear_views` write: they are for a copy, or for a data folder
-whose lock the caller holds.
+These functions block. Those that write are for a copy, or for a data folder whose lock the caller holds.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from eventstore.durable import fsync_directory, make_file
-from eventstore.log import NewEvent, Projector, StorageUnavailable, StoredEvent
-from eventstore.sqlite.connection import open_reader, open_writer
+from eventstore.log import LogLimits, NewEvent, Projector, StorageUnavailable, StoredEvent
+from eventstore.sqlite.compaction import NEVER_MS, Unpackable, expand_last, park, prepare, swap
+from eventstore.sqlite.connection import empty_wal, open_reader, open_writer, rewrite
 from eventstore.sqlite.queries import LOG, VIEW
-from eventstore.sqlite.transaction import stored_event
+from eventstore.sqlite.stored import pages
 from eventstore.sqlite.views import SqliteViews
 from eventstore.views import VIEWS
 from evidence.canonical import decode
 
 REBUILD_PAGE_EVENTS = 1000
 """Events handed to the projector at once."""
+COMPACT_STEP_BYTES = 1024 * 1024
+"""Payload that a transaction of `compact` moves: nobody waits for it, so larger steps than a server's."""
+LOOKED_AT = -1
+"""A step that moved nothing, but is not the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +80,89 @@ def rebuild(path: Path, projector: Projector) -> Rebuilt:
         streams = [stream for (stream,) in connection.execute(LOG["all_streams"])]
         events = 0
         for stream in streams:
-            for page in _pages(connection, stream):
-                projector.apply(views, stream, page)
+            for page in pages(connection.execute, stream, REBUILD_PAGE_EVENTS):
+                projector.apply(views, stream, [_as_appended(event) for event in page])
                 events += len(page)
     projector.forget()
     return Rebuilt(len(streams), events)
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """What `compact` or `expand` did: events moved, packs now, and the file's bytes before and after.
+
+    `left_alone` counts runs that have ended and stay rows; `shrunk` is False where the free pages could
+    not be given back: they stay in the file and are used for what comes.
+    """
+
+    events: int
+    packs: int
+    packed_events: int
+    left_alone: int
+    bytes_before: int
+    bytes_after: int
+    shrunk: bool
+
+
+def compact(path: Path, limits: LogLimits, tell: Callable[[int], None]) -> Compacted:
+    """Pack every run that has ended, in bounded steps, then give the room back.
+
+    `tell` is told how many events were packed so far. Killed at any moment, what was packed is packed.
+    The caller holds the folder's lock.
+    """
+    limits = replace(limits, compact_step_bytes=max(COMPACT_STEP_BYTES, limits.compact_step_bytes))
+
+    def step(connection: sqlite3.Connection) -> int:
+        try:
+            prepared = prepare(connection.execute, NEVER_MS - 1, limits)
+        except Unpackable as error:
+            park(connection.execute, error.stream_no)
+            return LOOKED_AT
+        assert prepared is None or swap(connection.execute, prepared), "nobody else writes"
+        return prepared.events if prepared else 0
+
+    return _in_steps(path, step, tell)
+
+
+def expand(path: Path, tell: Callable[[int], None]) -> Compacted:
+    """Turn all packs back into the rows that they were made of, byte for byte; otherwise like `compact`."""
+    return _in_steps(path, lambda connection: expand_last(connection.execute), tell)
+
+
+def _in_steps(
+    path: Path, step: Callable[[sqlite3.Connection], int], tell: Callable[[int], None]
+) -> Compacted:
+    """Do `step`, each in a transaction, until it answers 0; then rewrite the file if anything is free."""
+    before, events = path.stat().st_size, 0
+    connection = open_writer(path)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        while moved := step(connection):
+            connection.execute("COMMIT")
+            events += max(moved, 0)
+            tell(events)
+            connection.execute("BEGIN IMMEDIATE")
+        connection.execute("COMMIT")
+        packs, packed_events = connection.execute(LOG["packed"]).fetchone()
+        (left_alone,) = connection.execute(LOG["left_alone"], (NEVER_MS,)).fetchone()
+        shrunk = _shrunk(connection)
+    except sqlite3.Error as error:
+        raise StorageUnavailable(
+            f"{path}: {error}; what was moved so far is moved, make room and do it again"
+        ) from error
+    finally:
+        connection.close()
+    return Compacted(events, packs, packed_events, left_alone, before, path.stat().st_size, shrunk)
+
+
+def _shrunk(connection: sqlite3.Connection) -> bool:
+    """Give free pages back; False when there is no room for the copy that this takes."""
+    if connection.execute("PRAGMA freelist_count").fetchone()[0]:
+        try:
+            rewrite(connection)
+        except sqlite3.Error:
+            return False
+    return not empty_wal(connection)
 
 
 def refold_if_due(path: Path, projector: Projector) -> bool:
@@ -125,18 +207,6 @@ def _clear(connection: sqlite3.Connection) -> None:
     for view in VIEWS:
         connection.execute(VIEW[view]["clear"])
         connection.execute(VIEW[view]["clear_labels"])
-
-
-def _pages(connection: sqlite3.Connection, stream: str) -> Iterator[list[tuple[NewEvent, StoredEvent]]]:
-    after_seq = 0
-    while True:
-        place = {"stream": stream, "after_seq": after_seq, "limit": REBUILD_PAGE_EVENTS}
-        rows = connection.execute(LOG["read"], place).fetchall()
-        if not rows:
-            return
-        page = [_as_appended(stored_event(row)) for row in rows]
-        yield page
-        after_seq = page[-1][1].seq
 
 
 def _as_appended(stored: StoredEvent) -> tuple[NewEvent, StoredEvent]:

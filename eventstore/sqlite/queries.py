@@ -31,6 +31,9 @@ VIEW = {
 }
 """The statements on each view."""
 
-READ_PAGE = f"{LOG['page']}\n{LOG['read_page']}"
-FRAME_NDJSON = f"{LOG['page']}\n{LOG['frame_ndjson']}"
-FRAME_SSE = f"{LOG['page']}\n{LOG['frame_sse']}"
+READ = f"{LOG['place']}\n{LOG['read']}"
+READ_PUBLIC = f"{LOG['place']}\n{LOG['read_public']}"
+_PAGE = f"{LOG['place']}\n{LOG['page']}"
+READ_PAGE = f"{_PAGE}\n{LOG['read_page']}"
+FRAME_NDJSON = f"{_PAGE}\n{LOG['frame_ndjson']}"
+FRAME_SSE = f"{_PAGE}\n{LOG['frame_sse']}"

@@ -5,15 +5,17 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 from eventstore.appending import StoredClaim
 from eventstore.global_log import LogEntry, LogHead, grown
-from eventstore.log import Answer, Appended, LogLimits, Record, StoredEvent
+from eventstore.log import INTERNAL_TYPES, Answer, Appended, LogLimits, Record, StoredEvent
 from eventstore.recent import Recent
 from eventstore.sealing import Sealed, StreamHead
+from eventstore.sqlite import stored
+from eventstore.sqlite.compaction import Step, park, swap
 from eventstore.sqlite.connection import ERASURE
 from eventstore.sqlite.queries import GLOBAL, LOG
+from eventstore.sqlite.stored import PLACE_BITS
 from eventstore.sqlite.views import SqliteViews
 from evidence.merkle import CompactRange
 
@@ -23,7 +25,6 @@ hands once instead of 64 times.
 """
 EVENT_COLUMNS = 6
 HEAD_COLUMNS = 9
-_PLACE_BITS = 32
 NEVER_MS = (1 << 53) - 1
 """When a record expires that only its end removes."""
 
@@ -89,7 +90,7 @@ class SqliteTransaction:
             stream_no, before = placed
             running_bytes = before.payload_bytes
             self._move_head(stream_no, head)
-        gather, base = self._event_columns.extend, stream_no << _PLACE_BITS
+        gather, base = self._event_columns.extend, stream_no << PLACE_BITS
         for event in sealed.events:
             running_bytes += event.payload_size
             gather(
@@ -98,6 +99,8 @@ class SqliteTransaction:
         assert running_bytes == head.payload_bytes, "the running total ends where the head says"
         for index, block in sealed.blocks:
             self._execute(LOG["insert_subtree"], (stream_no, index, block.root, block.last_leaf))
+        if sealed.events[-1].type in INTERNAL_TYPES:  # the run has ended: its rows can be packed
+            self._execute(LOG["put_unpacked"], (stream_no, head.created_at_ms))
 
     def set_fence(self, head: StreamHead) -> None:
         """Write the head's fence alone."""
@@ -109,22 +112,28 @@ class SqliteTransaction:
         """Those of these events that exist, by seq."""
         self.flush()
         placed = self._placed(stream)
-        found: dict[int, StoredEvent] = {}
-        for seq in seqs if placed else ():
-            if placed and 0 < seq <= placed[1].size:  # beyond, a position is another stream's
-                row = self._execute(LOG["event_at"], (placed[0] << _PLACE_BITS | seq,)).fetchone()
-                found[seq] = stored_event(row)
-        return found
+        if placed is None:
+            return {}
+        stream_no, head = placed
+        there = [seq for seq in seqs if 0 < seq <= head.size]  # beyond, a position is another stream's
+        return stored.events_at(self._execute, stream, stream_no, there)
 
     def erase(self, stream: str, rows: Sequence[StoredEvent]) -> None:
         """Replace the rows of these events, and note that what they were must be purged (P7)."""
         self.flush()
         placed = self._placed(stream)
         assert placed is not None, "its events were read"
-        for row in rows:
-            position = placed[0] << _PLACE_BITS | row.seq
-            self._execute(LOG["erase_event"], (row.commitment, row.payload_size, position))
+        stored.erase(self._execute, stream, placed[0], rows)
         self._execute(LOG["put_record"], (*ERASURE, NEVER_MS, b""))
+
+    def swap(self, step: Step) -> bool:
+        """Put packs in place of the rows that they were made of; False when those are others by now."""
+        self.flush()
+        return swap(self._execute, step)
+
+    def park(self, stream_no: int) -> None:
+        """Let a run whose rows cannot be packed be."""
+        park(self._execute, stream_no)
 
     def log_size(self) -> int:
         """Entries of the global log so far."""
@@ -231,13 +240,6 @@ def stored_claim(row: tuple[str, int, str, int, int, int, int, bytes]) -> Stored
     fingerprint, expires_at_ms, stream, first_seq, last_seq, created_at_ms, status, body = row
     outcome = Appended(stream, first_seq, last_seq, created_at_ms, Answer(status, body))
     return StoredClaim(fingerprint, expires_at_ms, outcome)
-
-
-def stored_event(row: Any) -> StoredEvent:
-    """The event from the columns that the reading statements answer."""
-    seq, type_, created_at_ms, payload, salt, payload_size, commitment = row
-    size = len(payload) if payload is not None else payload_size
-    return StoredEvent(seq, type_, created_at_ms, payload, salt, size, commitment)
 
 
 def _head_columns(head: StreamHead) -> tuple[object, ...]:

@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import Any
 
-from eventstore.sqlite.queries import LOG, VIEW
+from eventstore.sqlite.queries import VIEW
+from eventstore.sqlite.stored import pages
 from eventstore.views import ViewQuery, ViewRow
 
+PAYLOADS_PAGE = 1000
+"""Events that are read together when a stream is folded anew."""
 ARMS_MAX = 64
 """Combinations of project and status that a listing looks up one by one in an index; more are filtered."""
 
@@ -49,8 +52,9 @@ class SqliteViews:
     def payloads(self, stream: str) -> Iterator[bytes | None]:
         """The stream's payloads from seq 1, those of this transaction included."""
         self._flush()
-        for (payload,) in self._execute(LOG["payloads"], {"stream": stream}):
-            yield payload
+        for page in pages(self._execute, stream, PAYLOADS_PAGE):
+            for event in page:
+                yield event.payload
 
 
 def view_row(columns: Sequence[Any]) -> ViewRow:

@@ -12,7 +12,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -31,13 +31,15 @@ class Work(Generic[T]):
     """One thing to do in a transaction, who waits for it, and what to do once it is durable.
 
     `outcome` is the result or the exception; it is told only after the group's COMMIT has returned.
-    `purge`: it erased bytes, which must have left the files before anybody is told (P7).
+    `purge`: it erased bytes, which must have left the files before anybody is told (P7). `alone`: it has
+    a transaction of its own, and waits until a group of others was committed.
     """
 
     perform: Callable[[SqliteTransaction], T]
     done: asyncio.Future[T]
     committed: Callable[[T], None] | None
     purge: bool = False
+    alone: bool = False
     outcome: T | Exception | None = None
 
 
@@ -51,6 +53,7 @@ class GroupWriter:
         self._forget = forget
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[Work[Any] | None] = queue.SimpleQueue()
+        self._aside: deque[Work[Any]] = deque()
         self._places = asyncio.Semaphore(limits.append_queue_max)
         self._counts: Counter[str] = Counter()
         self._closing = False
@@ -69,18 +72,20 @@ class GroupWriter:
         committed: Callable[[T], None] | None = None,
         *,
         purge: bool = False,
+        alone: bool = False,
     ) -> T:
         """Perform it in a transaction and return its result once that is durable.
 
-        With `purge` also once neither the file nor its log holds what it overwrote. `committed` is
-        called in the loop after the commit, also when the caller was cancelled meanwhile: work once handed
-        over is done to its end. Raises what `perform` raises, and `StorageUnavailable`.
+        With `purge` also once neither the file nor its log holds what it overwrote. Work `alone` lets a
+        group of others go first, and shares its transaction with none. `committed` is called in the loop
+        after the commit, also when the caller was cancelled meanwhile: work once handed over is done to
+        its end. Raises what `perform` raises, and `StorageUnavailable`.
         """
         await self._places.acquire()
         if self._closing:
             self._places.release()
             raise StorageUnavailable(CLOSED)
-        work: Work[T] = Work(perform, self._loop.create_future(), committed, purge)
+        work: Work[T] = Work(perform, self._loop.create_future(), committed, purge, alone)
         self._queue.put(work)
         return await work.done
 
@@ -102,36 +107,46 @@ class GroupWriter:
         group: list[Work[Any]] = []
         try:
             ending = False
-            while not ending:
-                group, ending = self._next_group()
-                if group:
-                    self._commit(group)
-                    if any(work.purge and not isinstance(work.outcome, Exception) for work in group):
-                        self._purge(group)
-                    # Crash window: durable, but nobody knows. A retry meets the stored answer.
-                    self._tell(self._acknowledge, group)
+            while self._aside or not ending:
+                if not ending:
+                    group, ending = self._next_group()
+                    self._finish(group)
+                if self._aside:
+                    group = [self._aside.popleft()]
+                    self._finish(group)
         finally:
             with contextlib.suppress(sqlite3.Error):  # a broken disk; what was committed is in the WAL
                 self._connection.close()
             self._tell(self._ended, group)
+
+    def _finish(self, group: list[Work[Any]]) -> None:
+        """Commit the group, if it is one, and tell those who wait."""
+        if group:
+            self._commit(group)
+            if any(work.purge and not isinstance(work.outcome, Exception) for work in group):
+                self._purge(group)
+            # Crash window: durable, but nobody knows. A retry meets the stored answer.
+            self._tell(self._acknowledge, group)
 
     def _tell(self, callback: Callable[[list[Work[Any]]], None], group: list[Work[Any]]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
             self._loop.call_soon_threadsafe(callback, group)
 
     def _next_group(self) -> tuple[list[Work[Any]], bool]:
-        """Wait for the first piece of work, then take what else is there; True when the end was reached."""
+        """Wait for the first piece of work, then take what else is there; True when the end was reached.
+
+        What wants to be alone is put aside; while something is there, nothing is waited for.
+        """
         group: list[Work[Any]] = []
-        work = self._queue.get()
-        while work is not None:
-            group.append(work)
-            if len(group) >= self._group_max:
-                return group, False
+        while len(group) < self._group_max:
             try:
-                work = self._queue.get_nowait()
+                work = self._queue.get(block=not (group or self._aside))
             except queue.Empty:
                 return group, False
-        return group, True
+            if work is None:
+                return group, True
+            (self._aside if work.alone else group).append(work)
+        return group, False
 
     def _commit(self, group: list[Work[Any]]) -> None:
         """One transaction for the group. Every outcome is set, and durable, when this returns."""
@@ -216,7 +231,7 @@ class GroupWriter:
     def _ended(self, last_group: list[Work[Any]]) -> None:
         """In the loop: whoever is still waiting, because the thread broke down, waits no longer."""
         self._closing = True
-        left = [work for work in last_group if not work.done.done()]
+        left = [work for work in (*last_group, *self._aside) if not work.done.done()]
         while not self._queue.empty():
             work = self._queue.get_nowait()
             if work is not None:

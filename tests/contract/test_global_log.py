@@ -336,6 +336,7 @@ async def test_streams_from_before_the_log_get_entries_and_last_leaves(tmp_path:
     later = ("commands", "previews", "secrets", "usage")
     database.executescript("".join(f"DROP TABLE {view}; DROP TABLE {view}_labels;" for view in later))
     database.executescript(
+        "DROP TABLE packs; DROP TABLE unpacked;"
         "DROP TABLE log_entries; DROP TABLE log_subtrees; DROP TABLE log_tree; DROP TABLE log_heads;"
         "ALTER TABLE subtrees DROP COLUMN last_leaf; DELETE FROM migrations WHERE version >= 3;"
         "PRAGMA user_version = 2"

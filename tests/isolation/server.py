@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from api.limits import ApiLimits
 from api.operations import OPERATIONS
+from eventstore.log import LogLimits
 from runs.limits import RunLimits
 from tests.isolation.world import World, world
 from tests.serving import Running, serving
@@ -26,8 +27,9 @@ HEARTBEAT_S = 0.2
 def own_world(folder: Path) -> Iterator[World]:
     """A server with two organisations. Nothing is reaped meanwhile: only requests have effects."""
     limits = RunLimits(reap_interval_s=NEVER_S, key_use_interval_s=NEVER_S)
+    log = LogLimits(compact_quiet_ms=int(NEVER_S * 1000))
     with (
-        serving(folder, runs=limits, api=ApiLimits(heartbeat_s=HEARTBEAT_S)) as running,
+        serving(folder, runs=limits, log=log, api=ApiLimits(heartbeat_s=HEARTBEAT_S)) as running,
         world(running) as made,
     ):
         assert running.http.post("/v1/signing-keys/rotate").status_code == 200  # so that there is a handover

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from eventstore.log import Append, Framing, LogError, LogLimits, Record
 from eventstore.views import ViewQuery
+from tests.compaction_kit import ALWAYS_MS
 from tests.log_kit import Explosion, World, claim, event, opened, verify_by_recomputing
 
 STREAMS = ("wsr_a", "wsr_b", "org_c")
@@ -47,6 +48,7 @@ REQUESTS = st.fixed_dictionaries(
             st.builds(Record, st.just("k"), st.sampled_from("12"), st.binary(max_size=3)), max_size=1
         ),
         "sleep_ms": st.sampled_from([0, 5, -5, 40_000]),
+        "compact": st.sampled_from([0, 0, 1, 3]),
     }
 )
 QUERIES = st.builds(
@@ -75,9 +77,12 @@ async def outcome(world: World, request: dict[str, Any]) -> object:
         records=request["records"],
     )
     try:
-        return await world.log.append(append)
+        result: object = await world.log.append(append)
     except (LogError, Explosion, ValueError) as error:
-        return type(error)
+        result = type(error)
+    for _ in range(request["compact"]):
+        await world.log.compact(ALWAYS_MS)
+    return result
 
 
 async def visible(world: World, queries: list[ViewQuery]) -> list[object]:
@@ -105,7 +110,7 @@ def test_both_backends_do_the_same(requests: list[dict[str, Any]], queries: list
     """Results, refusals and everything visible; and after each, every chain, tree and checkpoint verifies."""
 
     async def main(folder: Path) -> None:
-        limits = LogLimits(chunk_bytes=300, expired_claims_swept=1000)
+        limits = LogLimits(chunk_bytes=300, expired_claims_swept=1000, pack_bytes=250, compact_step_bytes=400)
         async with (
             opened("sqlite", folder, limits=limits) as disk,
             opened("memory", folder, limits=limits) as memory,

@@ -25,7 +25,11 @@ KEYS_AT_ONCE = 4
 """Keys whose racers run at the same moment, so that races meet other races."""
 STRUCK_WITHIN_S = 0.15
 RETRIES_MAX = 30
-ENVIRONMENT = {"CROWNEST_PROVIDER": "process", "CROWNEST_RUNS__REAP_INTERVAL_S": "3600"}
+ENVIRONMENT = {
+    "CROWNEST_PROVIDER": "process",
+    "CROWNEST_RUNS__REAP_INTERVAL_S": "3600",
+    "CROWNEST_LOG__COMPACT_QUIET_MS": "3600000",  # effects are counted in rows
+}
 OTHER_BODIES = {
     "createWorkspaceRun": {"command": "echo other"},
     "createWorkspaceRunArchiveTransfer": {"sizeBytes": 1},

@@ -115,6 +115,9 @@ class Campaign:
         status = await self.server.stop()
         if status != 0:
             self.ledger.findings.add("refused", f"the server was stopped and ended with {status}")
+        packs, events = self.server.compacted()
+        self.ledger.counts["packs in the end"] += packs
+        self.ledger.counts["events in packs in the end"] += events
         await self._see_them_end("stop")
         for path in self._footprint:
             if path.exists():

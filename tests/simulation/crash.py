@@ -47,6 +47,8 @@ NUMBERS = (
     "deliveries",
     "delivered events",
     "events in the logs",
+    "packs in the end",
+    "events in packs in the end",
     "delivered events compared after a crash",
     "artifacts downloaded",
     "logs compared after a restart",

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -29,8 +31,14 @@ ENVIRONMENT: Mapping[str, str] = {
     "CROWNEST_RUNS__EXECUTING_MAX": "14",
     "CROWNEST_RUNNER__CONCURRENT_RUNS_MAX": "14",
     "CROWNEST_RATE_LIMIT_PER_MINUTE": "0",
+    "CROWNEST_LOG__COMPACT_QUIET_MS": "0",
+    "CROWNEST_LOG__COMPACT_IDLE_S": "0.02",
+    "CROWNEST_LOG__PACK_BYTES": "1500",
+    "CROWNEST_LOG__COMPACT_STEP_BYTES": "4000",
 }
-"""All that the server gets: the code beside this file, and more runs at once than have to stream."""
+"""All that the server gets: the code beside this file, more runs at once than have to stream, and compaction
+at once and in many small steps, so that hits meet it.
+"""
 
 
 class ServerDidNotStart(Exception):
@@ -137,6 +145,16 @@ class ServerProcess:
             timeout=REBUILD_S_MAX,
         )
         return None if done.returncode == 0 else (done.stdout + done.stderr).decode(errors="replace")
+
+    def compacted(self) -> tuple[int, int]:
+        """Of the stopped server's database: packs, and events in them."""
+        copy = self.home / "stopped.sqlite"  # SQLite itself cannot follow a path into another namespace
+        shutil.copyfile((self.seen_from_here or self.data_dir) / "log.sqlite", copy)
+        with contextlib.closing(sqlite3.connect(copy)) as database:
+            packs, events = database.execute(
+                "SELECT count(*), coalesce(sum(events), 0) FROM packs"
+            ).fetchone()
+        return packs, events
 
     def footprint(self) -> set[Path]:
         """Control groups and folders outside of the data folder that the runner has noted for sandboxes."""

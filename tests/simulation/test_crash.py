@@ -33,6 +33,7 @@ async def test_nothing_acknowledged_is_lost_by_kill_nine_of_the_server(tmp_path:
     assert counts["bundles verified"] == counts["runs"] == counts["runs ended"]
     assert counts["delivered events compared after a crash"] > 0
     assert counts["answers asked for again"] > 0
+    assert counts["events in packs in the end"] > counts["packs in the end"] > counts["runs"]
 
 
 @requires("loop")

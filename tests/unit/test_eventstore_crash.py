@@ -1,13 +1,16 @@
 """Killed processes: what was acknowledged is there, what was not is there once or not at all."""
 
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from eventstore.log import Append, ExpectedHeadMismatch
+from tests.compaction_kit import compact
 from tests.log_kit import RUN, claim, event, opened, verify_by_recomputing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -183,3 +186,91 @@ print(sorted({type(one).__name__ for one in results}))
     async with opened("sqlite", tmp_path) as world:
         await world.log.append(Append(RUN, 1, [event()], claim=claim(world)))
         assert await verify_by_recomputing(world) == 2
+
+
+SWAPPING = """
+from eventstore.sqlite.transaction import SqliteTransaction
+from eventstore.log import LogLimits
+from tests.compaction_kit import ALWAYS_MS, fill, compact
+object.__setattr__(world.log._limits, "compact_step_bytes", 20_000)
+await fill(world, [event(data="x" * 100, n=n) for n in range(2000)])
+print("filled", flush=True)
+real = SqliteTransaction.swap
+"""
+
+
+@pytest.mark.parametrize(
+    ("hit", "stored"),
+    [
+        ("def swap(tx, step):\n    real(tx, step)\n    die()\nSqliteTransaction.swap = swap", False),
+        ("GroupWriter._acknowledge = die", True),
+    ],
+    ids=["failed-and-lost", "failed-but-stored"],
+)
+async def test_killed_around_the_commit_of_a_swap_a_run_is_whole(
+    tmp_path: Path, hit: str, stored: object
+) -> None:
+    """Rows or a pack, never neither and never both; the next start goes on from there."""
+    done = run(SWAPPING + hit + "\nawait compact(world.log)", tmp_path)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, "filled\n"), done.stderr
+    with closing(sqlite3.connect(tmp_path / "log.sqlite")) as database:
+        (in_rows,) = database.execute("SELECT count(*) FROM events").fetchone()
+        (in_packs,) = database.execute("SELECT coalesce(sum(events), 0) FROM packs").fetchone()
+    assert in_rows + in_packs == 2004
+    assert (in_packs > 0) is stored
+    async with opened("sqlite", tmp_path) as world:
+        assert await verify_by_recomputing(world) == 2004
+        assert await compact(world.log) == in_rows
+        assert await verify_by_recomputing(world) == 2004
+
+
+@pytest.mark.parametrize("delay_ms", [1, 15, 40, 90])
+async def test_killed_anywhere_in_compaction_nothing_is_missing(tmp_path: Path, delay_ms: int) -> None:
+    """While others append: what was acknowledged is there, once."""
+    done = run(
+        SWAPPING
+        + f"""
+async def append():
+    size = 0
+    while True:
+        await world.log.append(Append("wsr_b", size, [event()]))
+        size += 1
+        os.write(1, f"{{size}}\\n".encode())
+asyncio.get_running_loop().call_later({delay_ms} / 1000, die)
+await asyncio.gather(append(), compact(world.log), asyncio.sleep(30))
+""",
+        tmp_path,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    acknowledged = len(done.stdout.splitlines()) - 1
+    async with opened("sqlite", tmp_path) as world:
+        assert await verify_by_recomputing(world) == 2004
+        await compact(world.log)
+        assert await verify_by_recomputing(world) == 2004
+        if acknowledged:
+            assert await verify_by_recomputing(world, "wsr_b") in {acknowledged, acknowledged + 1}
+
+
+async def test_a_swap_that_the_disk_refuses_leaves_the_rows(tmp_path: Path) -> None:
+    """The WAL cannot grow: the compactor is told, everything is read as before, later it goes through."""
+    done = run(
+        SWAPPING
+        + """
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+size = max(path.stat().st_size for path in Path(sys.argv[1]).iterdir())
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 5_000, hard))
+refused = 0
+for _ in range(3):
+    try:
+        await compact(world.log)
+    except StorageUnavailable:
+        refused += 1
+    assert len(await world.log.read(RUN, 0, 3000)) == 2003
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+print(refused > 0, await compact(world.log) > 0)
+""",
+        tmp_path,
+    )
+    assert (done.returncode, done.stdout) == (0, "filled\nTrue True\n"), done.stderr
+    async with opened("sqlite", tmp_path) as world:
+        assert await verify_by_recomputing(world) == 2004

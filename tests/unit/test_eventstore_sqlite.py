@@ -10,7 +10,7 @@ import pytest
 
 from eventstore.log import Append, Framing, LogLimits, NewerSchema, Record, StorageUnavailable
 from eventstore.sqlite import connection, migrations, reader
-from eventstore.sqlite.queries import FRAME_NDJSON, FRAME_SSE, LOG, READ_PAGE, VIEW
+from eventstore.sqlite.queries import FRAME_NDJSON, FRAME_SSE, READ, READ_PAGE, READ_PUBLIC, VIEW
 from eventstore.sqlite.views import list_statement
 from eventstore.views import VIEWS, ViewQuery
 from evidence.record import commitment
@@ -236,11 +236,13 @@ async def test_reading_after_a_seq_goes_straight_to_its_place(tmp_path: Path) ->
     """A late `after_seq` costs what an early one does: a range of rowids, no scan, no sort."""
     async with opened("sqlite", tmp_path) as world:
         await world.create()
-        place = {"stream": RUN, "after_seq": 5, "last_seq": 9, "bytes_max": 100, "limit": 5}
-        for sql in (LOG["read"], LOG["read_public"], READ_PAGE, FRAME_NDJSON, FRAME_SSE):
+        place = {"stream": RUN, "after_seq": 5, "last_seq": 9, "bytes_max": 100, "limit": 5, "packs_max": 4}
+        for sql in (READ, READ_PUBLIC, READ_PAGE, FRAME_NDJSON, FRAME_SSE):
             steps = plan(tmp_path / "log.sqlite", sql, place)
             assert "SEARCH events USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)" in steps
+            assert "SEARCH packs USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)" in steps
             assert "SCAN events" not in steps
+            assert "SCAN packs" not in steps
             assert "TEMP B-TREE" not in steps
 
 
@@ -313,13 +315,14 @@ def tables(path: Path) -> set[str]:
 def test_migrations_build_the_schema_from_nothing_and_only_once(tmp_path: Path) -> None:
     """Status tells what is pending, then when it was applied; a second run finds nothing to do."""
     path = tmp_path / "log.sqlite"
-    assert [one.applied_at_ms for one in migrations.status(path)] == [None] * 4
+    assert [one.applied_at_ms for one in migrations.status(path)] == [None] * 5
     assert not path.exists()
     assert [one.name for one in migrations.migrate(path, 5)] == [
         "log",
         "views",
         "global_log",
         "sandbox_views",
+        "packs",
     ]
     assert migrations.migrate(path, 6) == []
     assert [(one.version, one.name, one.applied_at_ms) for one in migrations.status(path)] == [
@@ -327,6 +330,7 @@ def test_migrations_build_the_schema_from_nothing_and_only_once(tmp_path: Path) 
         (2, "views", 5),
         (3, "global_log", 5),
         (4, "sandbox_views", 5),
+        (5, "packs", 5),
     ]
     assert {"streams", "events", *VIEWS, *(f"{view}_labels" for view in VIEWS)} <= tables(path)
 
@@ -339,7 +343,12 @@ def test_a_migration_that_was_interrupted_goes_on_with_the_next_one(tmp_path: Pa
     migrations.apply(writer, path, 5, known[:1])
     writer.close()
     assert "runs" not in tables(path)
-    assert [one.name for one in migrations.migrate(path, 6)] == ["views", "global_log", "sandbox_views"]
+    assert [one.name for one in migrations.migrate(path, 6)] == [
+        "views",
+        "global_log",
+        "sandbox_views",
+        "packs",
+    ]
 
 
 def test_a_migration_that_fails_leaves_nothing_of_itself(tmp_path: Path) -> None:
@@ -347,11 +356,11 @@ def test_a_migration_that_fails_leaves_nothing_of_itself(tmp_path: Path) -> None
     path = tmp_path / "log.sqlite"
     migrations.migrate(path, 5)
     known = migrations.known_migrations()
-    bad = migrations.Migration(5, "bad", "CREATE TABLE half (x); INSERT INTO nowhere VALUES (1);")
+    bad = migrations.Migration(6, "bad", "CREATE TABLE half (x); INSERT INTO nowhere VALUES (1);")
     writer = connection.open_writer(path)
-    with pytest.raises(StorageUnavailable, match=r"migration 5 \(bad\)"):
+    with pytest.raises(StorageUnavailable, match=r"migration 6 \(bad\)"):
         migrations.apply(writer, path, 6, [*known, bad])
-    assert migrations.schema_version(writer, path) == 4
+    assert migrations.schema_version(writer, path) == 5
     writer.close()
     assert "half" not in tables(path)
 
@@ -365,7 +374,7 @@ async def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     writer.close()
     before = path.read_bytes()
     for attempt in (migrations.status, lambda path: migrations.migrate(path, 6)):
-        with pytest.raises(NewerSchema, match=r"schema 99.*knows up to 4\. Upgrade"):
+        with pytest.raises(NewerSchema, match=r"schema 99.*knows up to 5\. Upgrade"):
             attempt(path)
     with pytest.raises(NewerSchema):
         async with opened("sqlite", tmp_path):
