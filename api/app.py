@@ -20,6 +20,7 @@ from api import (
     log_routes,
     org_routes,
     preview_routes,
+    producer_routes,
     proof_routes,
     run_routes,
     sandbox_routes,
@@ -37,6 +38,7 @@ from runs.refusal import Refusal
 ROUTES = (
     run_routes,
     event_routes,
+    producer_routes,
     proof_routes,
     sandbox_routes,
     command_routes,

@@ -55,6 +55,35 @@ class CreateTransferBody(Body):
     size_bytes: SizeBytes
 
 
+class OutputTextBody(Body):
+    """One entry of `events` in `AppendBody`: output that is text."""
+
+    type: Literal["stdout", "stderr"]
+    data: str
+
+
+class OutputBytesBody(Body):
+    """The same for output that may be anything."""
+
+    type: Literal["stdout", "stderr"]
+    data_base64: str
+
+
+class AppendBody(Body):
+    """POST …/events: the shape for the document; `api.batches.parse_batch` reads it."""
+
+    producer_id: str
+    number: Annotated[int, Field(ge=1, le=2**53 - 1)]
+    expected_head: Annotated[int, Field(ge=0, le=2**53 - 1)] | None = None
+    events: list[OutputTextBody | OutputBytesBody]
+
+
+class FinishBody(Body):
+    """POST …/finish."""
+
+    exit_code: Annotated[int, Field(ge=0, le=2**32 - 1)]
+
+
 class RedactionBody(Body):
     """POST …/redactions."""
 
@@ -257,8 +286,8 @@ def parse_json(data: bytes, model: type[B]) -> B:
     try:
         value = orjson.loads(data)
         # orjson keeps the last of duplicate keys silently; the standard library can tell.
-        json.loads(data, object_pairs_hook=_without_duplicates)
-    except _DuplicateKey as error:
+        json.loads(data, object_pairs_hook=without_duplicates)
+    except DuplicateKey as error:
         raise Refusal(
             "invalid_request", f"The key {error} appears twice in the body.", {"field": str(error)}
         ) from None
@@ -277,16 +306,17 @@ def validation_refusal(error: ValidationError) -> Refusal:
     return Refusal("invalid_request", f"{field}: {first['msg']}.", {"field": field[:200]})
 
 
-class _DuplicateKey(Exception):
+class DuplicateKey(Exception):
     """A key that stands twice in one object."""
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs, for `json.loads`. Raises `DuplicateKey`."""
     found = dict(pairs)
     if len(found) != len(pairs):
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise _DuplicateKey(key)
+                raise DuplicateKey(key)
             seen.add(key)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -14,6 +15,9 @@ from api.rate_limit import RATE_HEADERS
 from runs.ids import new_id
 from runs.refusal import Refusal
 
+SESSION_PATH = re.compile(r"/v1/workspace-runs/[^/]+/events/session")
+"""The one WebSocket (CONTRACT §2.1)."""
+
 
 class Edge:
     """Wraps the application; plain ASGI, because streaming answers must not be buffered."""
@@ -24,7 +28,7 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
-        if scope["type"] == "websocket":
+        if scope["type"] == "websocket" and not SESSION_PATH.fullmatch(scope["path"]):
             await _refuse_upgrade(scope, send)
             return
         if scope["type"] != "http":
@@ -35,7 +39,7 @@ class Edge:
 
 
 async def _refuse_upgrade(scope: Scope, send: Send) -> None:
-    """No route here speaks WebSocket: 404 in the envelope (rule 7), not the plain text of the framework."""
+    """404 in the envelope (rule 7) where no route speaks WebSocket, not the plain text of the framework."""
     request_id = new_id("req")
     refusal = Refusal("not_found", f"There is no route {scope['path'][:200]} for WebSockets. Check the path.")
     status, headers, body = envelope(refusal, request_id)

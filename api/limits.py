@@ -24,6 +24,10 @@ class ApiLimits:
     """A stream of a revoked key is open no longer than this and one look at the database."""
     streams_per_key_max: int = 256
     """Open streams of one key or person: the rate limit does not count them, and each holds a connection."""
+    session_batches_max: int = 64
+    """Batches of one append session that wait to be durable; no more are read until one is."""
+    session_idle_s: float = 900.0
+    """An append session without a frame for so long is closed; a batch without events keeps it."""
     proof_bytes_max: int = 4 * 1024 * 1024
     """A window of events with its range proof ends at the first event past this."""
     bundle_bytes_max: int = 4 * 1024 * 1024 * 1024

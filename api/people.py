@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from eventstore.views import Views
 from runs.access import ROLE_SCOPES, Principal
@@ -18,7 +18,7 @@ from runs.ids import is_id
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
-async def person_of(request: Request, store: Views) -> Principal | None:
+async def person_of(request: HTTPConnection, store: Views) -> Principal | None:
     """The person that the headers name, None when they name nobody of an existing organisation."""
     headers = request.headers
     org_id, user_id, role = (headers.get(f"x-crownest-{name}", "") for name in ("org-id", "user-id", "role"))
@@ -32,7 +32,7 @@ async def person_of(request: Request, store: Views) -> Principal | None:
     return Principal(org_id, user_id, ROLE_SCOPES[role], user_id=user_id, role=role)
 
 
-def is_local(request: Request) -> bool:
+def is_local(request: HTTPConnection) -> bool:
     """Whether a loopback address asks under a loopback name."""
     name = (
         request.headers.get("host", "").rsplit(":", 1)[0]

@@ -19,6 +19,7 @@ from api.bodies import (
 from api.queries import answered, json_response, page_response, view_query
 from api.services import idempotent_request, principal_of, services_of
 from evidence.canonical import encode
+from runs.decide import EXTERNAL
 from runs.refusal import Refusal
 from runs.requests import RunRequest
 from runs.uploads import body_fingerprint
@@ -35,11 +36,14 @@ async def create_run(request: Request) -> Response:
     services, who = services_of(request), await principal_of(request)
     body = await read_json(request, CreateRunBody, services.limits.json_body_bytes_max)
     project_id = body.project_id or await services.runs.default_project(who)
+    template = body.template or DEFAULT_TEMPLATE
+    limits = services.runs.limits
+    default_ms = limits.recorded_timeout_ms_default if template == EXTERNAL else limits.timeout_ms_default
     run = RunRequest(
         command=body.command,
         project_id=project_id,
-        template=body.template or DEFAULT_TEMPLATE,
-        timeout_ms=services.runs.limits.timeout_ms_default if body.timeout_ms is None else body.timeout_ms,
+        template=template,
+        timeout_ms=default_ms if body.timeout_ms is None else body.timeout_ms,
         keep_sandbox=body.keep_sandbox,
         metadata=body.metadata,
         source_metadata=body.source_metadata,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from api.bodies import RECHECK
 from api.limits import ApiLimits
@@ -29,6 +29,7 @@ from runs.files import FileService
 from runs.idempotency import IdempotentRequest, identify
 from runs.keys import KeyService, KeyUse
 from runs.previews import PreviewService
+from runs.recordings import RecordingService
 from runs.redactions import RedactionService
 from runs.refusal import Refusal
 from runs.sandboxes import SandboxService
@@ -48,6 +49,7 @@ class Services:
     store: Store
     runs: RunService
     uploads: UploadService
+    recordings: RecordingService
     redactions: RedactionService
     sandboxes: SandboxService
     commands: CommandService
@@ -81,7 +83,7 @@ class Services:
     """Sign-in by a browser, where the operator named a provider."""
 
 
-def services_of(request: Request) -> Services:
+def services_of(request: HTTPConnection) -> Services:
     """The services of the application that serves this request."""
     services: Services = request.app.state.services
     return services
@@ -93,7 +95,7 @@ async def principal_of(request: Request, *, counted: bool = True) -> Principal:
     A counted request takes a token of its key, or is refused with `rate_limited`; streams and producer
     routes are not counted (CONTRACT §11).
     """
-    who = await _authenticated(request)
+    who = await authenticated(request)
     setattr(request.state, RECHECK, partial(_require_still, request, who))
     if counted:
         _count(request, who.key_id)
@@ -102,13 +104,14 @@ async def principal_of(request: Request, *, counted: bool = True) -> Principal:
 
 async def _require_still(request: Request, who: Principal) -> None:
     """Refuse unless the caller still is who they were: a body may take long, its key be revoked meanwhile."""
-    if await _authenticated(request) != who:
+    if await authenticated(request) != who:
         raise Refusal(
             "forbidden", "What this caller may do has changed while the request was sent. Send it again."
         )
 
 
-async def _authenticated(request: Request) -> Principal:
+async def authenticated(request: HTTPConnection) -> Principal:
+    """Who asks at this moment; 401 `unauthorized` for nobody."""
     services = services_of(request)
     scheme, _, credential = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and credential.strip():

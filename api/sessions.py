@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from api.people import is_local
@@ -37,13 +37,13 @@ class SignIn:
         """Whether browsers reach this server over https."""
         return self.redirect_url is not None and self.redirect_url.startswith("https:")
 
-    def callback_url(self, request: Request) -> str | None:
+    def callback_url(self, request: HTTPConnection) -> str | None:
         """Where the provider sends the browser back; None for a request that may not decide it."""
         if self.redirect_url is not None:
             return self.redirect_url
         return f"http://{request.headers['host']}{CALLBACK_PATH}" if is_local(request) else None
 
-    def cookie(self, request: Request, name: str) -> str | None:
+    def cookie(self, request: HTTPConnection, name: str) -> str | None:
         """What the browser holds under this name. Over plain http only loopback counts."""
         if not self.secure and not is_local(request):
             return None
@@ -65,7 +65,7 @@ class SignIn:
         return f"{HOST_PREFIX}{name}" if self.secure else name
 
 
-async def session_of(request: Request, sign_in: SignIn) -> Session | None:
+async def session_of(request: HTTPConnection, sign_in: SignIn) -> Session | None:
     """The session of this browser. A request that changes something must come from our own pages: 403."""
     token = sign_in.cookie(request, SESSION_COOKIE)
     session = await sign_in.service.session(token) if token else None
@@ -74,7 +74,7 @@ async def session_of(request: Request, sign_in: SignIn) -> Session | None:
     return session
 
 
-async def person_signed_in(request: Request, sign_in: SignIn) -> Principal | None:
+async def person_signed_in(request: HTTPConnection, sign_in: SignIn) -> Principal | None:
     """Who asks by a session, with the role of this moment."""
     session = await session_of(request, sign_in)
     return session.principal if session else None
@@ -92,7 +92,7 @@ def invitation_to(sign_in: SignIn | None, email: str, org_id: str) -> Inviting:
     return lambda user_id: sign_in.service.inviting(email, org_id, user_id)
 
 
-def _require_same_origin(request: Request, sign_in: SignIn) -> None:
+def _require_same_origin(request: HTTPConnection, sign_in: SignIn) -> None:
     """`Sec-Fetch-Site: same-origin`, or from older browsers an `Origin` that is this host; else 403."""
     site = request.headers.get("sec-fetch-site")
     url = urlsplit(sign_in.callback_url(request) or "")

@@ -156,20 +156,26 @@ class Execution:
 class TemplateNames:
     """`runs.service.ResolveTemplate` over the runner's templates."""
 
-    def __init__(self, templates: Templates) -> None:
+    def __init__(self, templates: Templates, *, recorded: bool) -> None:
+        """`recorded`: whether `external` is one, the template of runs that are executed elsewhere."""
         self._templates = templates
+        self._recorded = recorded
 
     def __repr__(self) -> str:
-        return "TemplateNames()"
+        return f"TemplateNames(recorded={self._recorded})"
 
     def __call__(self, slug: str, version_id: str | None) -> dict[str, str] | None:
-        """The template's record; None for an unknown name, and for the one that marks recorded runs."""
+        """The template's record; None for an unknown name. `external` has no versions to ask for."""
         try:
             template = self._templates.get(version_id or slug)
         except UnknownTemplate:
             return None
-        by_version = version_id is not None and template.slug == version_id
-        return None if template.slug == EXTERNAL_TEMPLATE or by_version else template.record()
+        if version_id is not None and template.slug == version_id:
+            return None
+        external = EXTERNAL_TEMPLATE in {slug, template.slug}
+        if external and (version_id is not None or not self._recorded):
+            return None
+        return template.record()
 
 
 def describe_limits(limits: Mapping[str, Limit]) -> str:

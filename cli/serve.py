@@ -97,6 +97,8 @@ class HttpServer(uvicorn.Server):
                 lifespan="off",
                 server_header=False,
                 timeout_graceful_shutdown=settings.shutdown_s,
+                ws_max_size=settings.api.json_body_bytes_max,
+                ws_per_message_deflate=False,  # output compresses well, and costs more time than it saves
             )
         )
         self._closing = server.services.closing

@@ -48,6 +48,7 @@ from runs.organization import Founded, first_start
 from runs.previews import PreviewService
 from runs.quotas import QuotaService
 from runs.reap import Reaper
+from runs.recordings import RecordingService
 from runs.redactions import RedactionService
 from runs.retention import Retention
 from runs.sandboxes import SandboxService
@@ -233,8 +234,9 @@ def _services(
     sign_in: SignIn | None,
     previews: PreviewService,
 ) -> Services:  # fmt: skip
-    templates = TemplateNames(runner.templates)
-    runs = RunService(store, dispatcher, templates, settings.runs, now_ms, quotas=quotas)
+    templates = TemplateNames(runner.templates, recorded=False)
+    creatable = TemplateNames(runner.templates, recorded=True)
+    runs = RunService(store, dispatcher, creatable, settings.runs, now_ms, quotas=quotas)
     host = _hosting(settings, runner, blobs, quotas, secrets)
     sandboxes = SandboxService(store, host, templates, settings.runs, quotas=quotas)
     closing = asyncio.Event()
@@ -243,6 +245,7 @@ def _services(
         store=store,
         runs=runs,
         uploads=UploadService(runs, blobs.writer),
+        recordings=RecordingService(runs),
         redactions=RedactionService(runs),
         sandboxes=sandboxes,
         commands=CommandService(

@@ -26,6 +26,9 @@ PREVIEW_MS = "preview_milliseconds"
 ARTIFACT_BYTES_STORED = "artifact_bytes_stored"
 """What is stored now; the others are counted per month."""
 
+EXTERNAL_PROVIDER = "external"
+"""The provider of runs that were executed elsewhere."""
+
 STORED = "stored"
 """The period of `artifact_bytes_stored`, where the other metrics have their month."""
 OPEN = "open"
@@ -43,8 +46,8 @@ def usage_id(org_id: str, project_id: str, period: str, metric: str) -> str:
 
 
 def meter_run_event(views: ViewWriter, fold: RunFold, event: Event) -> None:
-    """Count what a run's event used; `fold` has taken the event in."""
-    if event["type"] != "status":
+    """Count what a run's event used; `fold` has taken the event in. A recorded run uses nothing of ours."""
+    if event["type"] != "status" or (fold.sandbox and fold.sandbox["provider"] == EXTERNAL_PROVIDER):
         return
     used: tuple[str, int] | None = None
     if event["status"] == "extracting" and "sandboxId" not in fold.request:

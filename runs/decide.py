@@ -12,12 +12,14 @@ from typing import Any, Protocol
 from eventstore.log import NewEvent
 from evidence.canonical import encode
 from evidence.fold import RunFold, StreamDigests, seal_fields
-from evidence.record import format_time
+from evidence.record import format_time, parse_time
 from runs.refusal import Refusal
 
 TERMINAL = frozenset({"succeeded", "failed", "canceled"})
 EXECUTING = frozenset({"extracting", "running", "collecting"})
 NOT_STARTED = frozenset({"awaiting_archive", "archive_uploaded", "starting"})
+EXTERNAL = "external"
+"""The template of runs that are executed elsewhere: nothing is uploaded or started here (DESIGN §4)."""
 STATUSES = ("awaiting_archive", "archive_uploaded", "starting", "extracting", "running", "collecting",
             "succeeded", "failed", "canceled")  # fmt: skip
 
@@ -75,6 +77,7 @@ def created(
 
 def archive_uploaded(run: Mapping[str, Any], *, actor: str, sha256: str, size_bytes: int) -> list[NewEvent]:
     """An archive has arrived whole. The same archive again changes nothing; another is a conflict."""
+    _refuse_recorded(run)
     archive = run.get("archive")
     if archive and (archive["sha256"], archive["sizeBytes"]) == (sha256, size_bytes):
         return []
@@ -88,6 +91,7 @@ def archive_uploaded(run: Mapping[str, Any], *, actor: str, sha256: str, size_by
 
 def require_awaiting_archive(run: Mapping[str, Any]) -> None:
     """Uploads belong to runs that still wait for their archive."""
+    _refuse_recorded(run)
     if run["status"] != "awaiting_archive":
         raise Refusal(
             "upload_conflict",
@@ -98,6 +102,7 @@ def require_awaiting_archive(run: Mapping[str, Any]) -> None:
 
 def start(run: Mapping[str, Any], *, actor: str, sandbox_id: str) -> list[NewEvent]:
     """Queue the run for execution; starting it again changes nothing."""
+    _refuse_recorded(run)
     if run["status"] == "archive_uploaded":
         return [status_event("starting", {"sandboxId": sandbox_id, "actor": actor})]
     if run["status"] == "awaiting_archive":
@@ -109,8 +114,24 @@ def start(run: Mapping[str, Any], *, actor: str, sandbox_id: str) -> list[NewEve
     return []
 
 
+def _refuse_recorded(run: Mapping[str, Any]) -> None:
+    if run["templateSlug"] == EXTERNAL:
+        raise Refusal(
+            "conflict",
+            f"This run is recorded (template {EXTERNAL}): it takes no archive and is not started here. Run "
+            "the command where you are and append its output to …/events, or use another template.",
+            {"reason": "recorded_run"},
+        )
+
+
 NEVER_STARTED = NewEvent("cleanup", {"cleanupStatus": "not_requested", "reason": "never_started"})
 """The cleanup of a run that never had a sandbox."""
+
+
+NO_SANDBOX = NewEvent("cleanup", {"cleanupStatus": "not_requested", "reason": "finished"})
+"""The cleanup of a recorded run: it was executed elsewhere, so there is nothing here to clean up."""
+PRODUCER_LOST = NewEvent("cleanup", {"cleanupStatus": "not_requested", "reason": "recovered"})
+"""The same for a run whose producer vanished: the server ended it."""
 
 
 def outcome(
@@ -155,6 +176,9 @@ def cancel(run: Standing, *, actor: str, created_at_ms: int) -> list[NewEvent]:
     if status in TERMINAL or status == "collecting" or run.fold.cancel_requested:
         return []
     request = NewEvent("cancel_requested", {"actor": actor})
+    if is_recorded(run.fold) and status in EXECUTING:
+        # Nobody here could stop the command: the run ends now, and its producer hears of it.
+        return recorded_end(run, {"canceled": True}, created_at_ms=created_at_ms, request=request)
     if status in EXECUTING:
         return [request]
     # A sandbox that was refused leaves a cleanup behind while the run still is `starting`: one is enough.
@@ -169,12 +193,71 @@ def cancel(run: Standing, *, actor: str, created_at_ms: int) -> list[NewEvent]:
     return ending(run.fold, run.digests, before, result, created_at_ms)
 
 
+def is_recorded(fold: RunFold) -> bool:
+    """Whether the run's events come from a producer outside."""
+    return bool(fold.template.get("slug") == EXTERNAL)
+
+
+def began(run: Standing, *, producer_id: str, command_id: str) -> list[NewEvent]:
+    """What stands in front of the first batch of a recorded run: where it runs, and that it does.
+
+    `runner` names the producer that began; its first batch is number 1, so that its numbers follow from the
+    log even when that batch held no output.
+    """
+    where = {"provider": EXTERNAL, "isolation": "none", "limits": {}, "template": dict(run.fold.template)}
+    return [
+        status_event("extracting", {**where, "runner": producer_id}),
+        status_event("running", {"commandId": command_id}),
+    ]
+
+
+def recorded_end(
+    run: Standing, how: Mapping[str, object], *, created_at_ms: int, request: NewEvent | None = None
+) -> list[NewEvent]:
+    """The end of a recorded run; `how` is `exitCode`, `timedOut` or `canceled`, as `collecting` has it.
+
+    The duration is the server's: from the append that began the recording to this one.
+    """
+    fold = run.fold
+    assert fold.started_at is not None, "a recording that runs has begun"
+    duration_ms = created_at_ms - parse_time(fold.started_at)
+    canceled = "canceled" in how
+    failure_reason = None if canceled or how.get("exitCode") == 0 else "command_exit"
+    result = outcome(
+        failure_reason="timeout" if "timedOut" in how else failure_reason,
+        failure_message=None,
+        canceled=canceled,
+        cleanup_status="not_requested",
+    )
+    collecting = status_event("collecting", {**how, "durationMs": duration_ms})
+    before = [collecting, NO_SANDBOX] if request is None else [request, collecting, NO_SANDBOX]
+    return ending(fold, run.digests, before, result, created_at_ms)
+
+
+def producer_lost(run: Standing, *, created_at_ms: int) -> list[NewEvent]:
+    """The end of a recorded run whose producer was not heard of for too long."""
+    result = outcome(
+        failure_reason="internal_error",
+        failure_message=(
+            "Nothing was heard of this run's producer for too long. What it recorded up to then is kept; "
+            "how its command ended is not known."
+        ),
+        canceled=False,
+        cleanup_status="not_requested",
+    )
+    return ending(run.fold, run.digests, [PRODUCER_LOST], result, created_at_ms)
+
+
 def overdue(run: Standing, *, created_at_ms: int) -> list[NewEvent]:
     """End a run that waited too long: never uploaded is failed, never started is canceled (§11)."""
     if run.fold.status == "awaiting_archive":
         result = outcome(
             failure_reason="upload_missing",
-            failure_message="No archive was uploaded in time. Create a new run and upload one.",
+            failure_message=(
+                "Nothing was recorded in time. Create a new run and append to it when its command starts."
+                if is_recorded(run.fold)
+                else "No archive was uploaded in time. Create a new run and upload one."
+            ),
             canceled=False,
             cleanup_status="not_requested",
         )

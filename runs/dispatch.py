@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from eventstore.log import EventLog, LogError, NewEvent, StorageUnavailable
 from eventstore.views import ViewQuery, Views
 from evidence.canonical import decode
-from runs.decide import EXECUTING, NEVER_STARTED
+from runs.decide import EXECUTING, EXTERNAL, NEVER_STARTED
 from runs.limits import RunLimits
 from runs.refusal import Refusal
 from runs.session import RunEnded, RunSession, load_session
@@ -94,7 +94,8 @@ class Dispatcher:
         """End runs that were executing when the server stopped; queue those in `starting` again."""
         ended = queued = 0
         async for run in runs_in(self._store, sorted(EXECUTING)):
-            ended += await self._recover_one(run["id"])
+            if run["templateSlug"] != EXTERNAL:  # its command goes on elsewhere, and so does its producer
+                ended += await self._recover_one(run["id"])
         async for run in runs_in(self._store, ["starting"]):
             self._waiting.append(run["id"])
             queued += 1

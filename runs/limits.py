@@ -24,6 +24,22 @@ class RunLimits:
     metadata_bytes_max: int = 4096
     timeout_ms_default: int = 10 * 60 * 1000
     timeout_ms_max: int = 60 * 60 * 1000
+    recorded_timeout_ms_default: int = 24 * 60 * 60 * 1000
+    recorded_timeout_ms_max: int = 30 * 24 * 60 * 60 * 1000
+    """Of runs that are recorded elsewhere: nothing here is held up by them."""
+    recorded_silence_ms_max: int = 60 * 60 * 1000
+    """A recorded run whose producers are not heard of for so long is ended."""
+    recorded_output_bytes_max: int = 256 * 1024 * 1024
+    """Kept of one recorded run, both streams together; past that `output_truncated` says so, once."""
+    recorded_append_events_max: int = 900
+    """Output events of batches that share one append; with those that begin and truncate they must fit into
+    `eventstore.log.LogLimits.append_events_max`."""
+    recorded_batches_kept: int = 256
+    """Batches of each producer that are answered again when they come a second time."""
+    recorded_producers_max: int = 64
+    """Producers of one run."""
+    recordings_cached_max: int = 1024
+    """Recorded runs kept in memory; a further one is folded from the log again when it goes on."""
     awaiting_archive_ms_max: int = 24 * 60 * 60 * 1000
     """A run without an archive, or uploaded but not started, ends after this."""
     transfer_ms_max: int = 60 * 60 * 1000

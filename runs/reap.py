@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from eventstore.command_logs import CommandLogs
-from eventstore.log import Append, ExpectedHeadMismatch, StorageUnavailable
+from eventstore.log import NewEvent, StorageUnavailable
 from eventstore.views import ViewQuery
 from evidence.canonical import decode
-from evidence.record import format_time, parse_time
+from evidence.record import format_time
 from runs import decide
 from runs.dispatch import Store, runs_in
 from runs.limits import RunLimits
@@ -110,15 +110,12 @@ class Reaper:
 
     async def _end_run(self, run_id: str) -> bool:
         session = await load_session(self._store, run_id, self._limits, self._now_ms)
-        created_at_ms = max(self._now_ms(), parse_time(session.fold.last_created_at))
-        events = decide.overdue(session, created_at_ms=created_at_ms)
-        if not events:
-            return False
-        try:
-            await self._store.append(Append(run_id, session.last_seq, events, created_at_ms=created_at_ms))
-        except ExpectedHeadMismatch:
-            return False  # somebody uploaded or started it at the last moment: the next pass looks again
-        return True
+
+        def decision(created_at_ms: int) -> list[NewEvent]:
+            return decide.overdue(session, created_at_ms=created_at_ms)
+
+        # Uploaded or started at the last moment, it is decided on anew: then nothing is overdue.
+        return await session.conclude(decision) is not None
 
     async def _end_sandboxes(self, reason: str, over: Callable[[dict[str, Any]], bool]) -> int:
         ended = 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from evidence.canonical import encode
+from runs.decide import EXTERNAL
 from runs.ids import is_id
 from runs.limits import RunLimits
 from runs.refusal import Refusal
@@ -64,12 +65,14 @@ def check_request(request: RunRequest, limits: RunLimits) -> None:
         )
     if "\0" in request.command:
         raise Refusal("invalid_request", "command must not contain NUL.", {"field": "command"})
-    if not 1 <= request.timeout_ms <= limits.timeout_ms_max:
+    recorded = request.template == EXTERNAL
+    most_ms = limits.recorded_timeout_ms_max if recorded else limits.timeout_ms_max
+    if not 1 <= request.timeout_ms <= most_ms:
         raise Refusal(
-            "invalid_request",
-            f"timeoutMs must be between 1 and {limits.timeout_ms_max}.",
-            {"field": "timeoutMs"},
+            "invalid_request", f"timeoutMs must be between 1 and {most_ms}.", {"field": "timeoutMs"}
         )
+    if recorded:
+        _check_recorded(request)
     check_metadata("metadata", request.metadata, limits)
     check_metadata("sourceMetadata", request.source_metadata, limits)
     check_artifacts(request.artifacts, limits)
@@ -86,6 +89,22 @@ def check_request(request: RunRequest, limits: RunLimits) -> None:
             "Shorten the command or the artifact paths.",
             {"field": "body"},
         )
+
+
+def _check_recorded(request: RunRequest) -> None:
+    """A recorded run has no sandbox here: refuse what only a sandbox could do."""
+    asked = {
+        "sandboxId": request.sandbox_id is not None,
+        "keepSandbox": request.keep_sandbox,
+        "artifacts": bool(request.artifacts),
+    }
+    for name, wanted in asked.items():
+        if wanted:
+            raise Refusal(
+                "invalid_request",
+                f"{name} needs a sandbox, and a run of template {EXTERNAL} runs elsewhere. Leave it out.",
+                {"field": name},
+            )
 
 
 def _kept_for_ever(request: RunRequest) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 from eventstore.log import Answer, Append, ExpectedHeadMismatch, NewEvent, Record
 from eventstore.views import ViewQuery, ViewRow
 from evidence.canonical import decode
-from evidence.record import parse_time
 from runs import decide
 from runs.access import Principal
 from runs.dispatch import Dispatcher, Store
@@ -64,6 +63,8 @@ class RunService:
         self._dispatcher = dispatcher
         self._templates = templates
         self._quotas = quotas
+        self.on_cancel: Callable[[str], None] = lambda _: None
+        """Told of each canceled run; `runs.recordings` tells the producers."""
 
     def __repr__(self) -> str:
         return f"RunService({self._dispatcher!r})"
@@ -92,17 +93,19 @@ class RunService:
                 asked = request.template_version_id or request.template
                 raise Refusal(
                     "invalid_request",
-                    f"There is no template {asked[:80]!r}. Use python-node, python, node or base.",
+                    f"There is no template {asked[:80]!r}. Use python-node, python, node or base; external "
+                    "is for runs that are recorded elsewhere.",
                     {"field": "templateVersionId" if request.template_version_id else "template"},
                 )
             run_id = new_id("wsr")
+            recorded = template["slug"] == decide.EXTERNAL  # secrets are given in sandboxes alone
             event = decide.created(
                 run_id=run_id,
                 org_id=who.org_id,
                 actor=who.key_id,
                 request=request.fields(),
                 template=template,
-                env_keys=await secret_names(self.store, who.org_id, request.project_id),
+                env_keys=[] if recorded else await secret_names(self.store, who.org_id, request.project_id),
             )
             claim = idempotent.claim(lambda row: run_answer(201, row)) if idempotent else None
             done = await self.store.append(Append(run_id, 0, [event], claim=claim))
@@ -163,24 +166,24 @@ class RunService:
             await self.get(who, run_id, "workspace_run:cancel")
             answer = await self._cancel(who, run_id, idempotent)
         self._dispatcher.cancel(run_id)
+        self.on_cancel(run_id)
         return answer
 
     async def _cancel(self, who: Principal, run_id: str, idempotent: IdempotentRequest | None) -> Answer:
         """Decide on the whole fold, since a run that never started ends here with its seal."""
-        claim = idempotent.claim(lambda row: run_answer(200, row)) if idempotent else None
-        for _ in range(self.limits.append_attempts_max):
-            session = await load_session(self.store, run_id, self.limits, self.now_ms)
-            created_at_ms = max(self.now_ms(), parse_time(session.fold.last_created_at))
-            events = decide.cancel(session, actor=who.key_id, created_at_ms=created_at_ms)
-            if not events:
-                return run_answer(200, await self.store.get_view("runs", run_id))
-            request = Append(run_id, session.last_seq, events, created_at_ms=created_at_ms, claim=claim)
-            try:
-                done = await self.store.append(request)
-            except ExpectedHeadMismatch:
-                continue
-            return done.answer or run_answer(200, await self.store.get_view("runs", run_id))
-        raise Refusal("conflict", "This run is changing too quickly. Try again.")
+        claim = idempotent.claim(changed_run) if idempotent else None
+        session = await load_session(self.store, run_id, self.limits, self.now_ms)
+
+        def decision(created_at_ms: int) -> list[NewEvent]:
+            return decide.cancel(session, actor=who.key_id, created_at_ms=created_at_ms)
+
+        try:
+            done = await session.conclude(decision, claim)
+        except ExpectedHeadMismatch:
+            raise Refusal("conflict", "This run is changing too quickly. Try again.") from None
+        if done is not None and done.answer is not None:
+            return done.answer
+        return run_answer(200, await self.store.get_view("runs", run_id))
 
     async def change(
         self, who: Principal, run_id: str, scope: str, decision: Callable[[dict[str, Any]], list[NewEvent]],

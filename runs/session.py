@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from eventstore.log import Append, EventLog, ExpectedHeadMismatch, NewEvent
+from eventstore.log import Append, Appended, Claim, EventLog, ExpectedHeadMismatch, NewEvent
 from evidence.canonical import decode
 from evidence.fold import RunFold, StreamDigests
 from evidence.record import format_time, parse_time
@@ -82,9 +82,10 @@ class RunSession:
         Crash window: before this append the run is executing and recovery will end it; after it the run
         is sealed. There is nothing in between.
         """
-        for _ in range(self._limits.append_attempts_max):
+
+        def decision(created_at_ms: int) -> list[NewEvent]:
             if self.ended:
-                return
+                return []
             before = [] if self.fold.cleanup_status else [cleanup]
             status = self.fold.cleanup_status or str(cleanup.fields["cleanupStatus"])
             result = outcome(
@@ -93,17 +94,31 @@ class RunSession:
                 canceled=canceled,
                 cleanup_status=status,
             )
+            return ending(self.fold, self.digests, before, result, created_at_ms)
+
+        await self.conclude(decision)
+
+    async def conclude(
+        self, decision: Callable[[int], list[NewEvent]], claim: Claim | None = None
+    ) -> Appended | None:
+        """Append what `decision` says of the run at this moment; None when it says nothing.
+
+        It is given the time that the events will have, because an end shows it in its own events, and is
+        asked again whenever somebody else appended first.
+        """
+        for _ in range(self._limits.append_attempts_max):
             created_at_ms = max(self._now_ms(), parse_time(self.fold.last_created_at))
-            events = ending(self.fold, self.digests, before, result, created_at_ms)
+            events = decision(created_at_ms)
+            if not events:
+                return None
+            request = Append(self.run_id, self.last_seq, events, created_at_ms=created_at_ms, claim=claim)
             try:
-                await self._log.append(
-                    Append(self.run_id, self.last_seq, events, created_at_ms=created_at_ms)
-                )
+                done = await self._log.append(request)
             except ExpectedHeadMismatch:
                 await self.catch_up()
                 continue
             await self.catch_up()
-            return
+            return done
         raise ExpectedHeadMismatch(self.run_id, self.last_seq, -1)
 
     def _take(self, event: dict[str, object]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from api.batches import EVENTS_MAX
 from api.operation_tables.operation import PATH_PARAMETERS
 from api.schemas.parts import described, identifier, one_of, ref
+from evidence.fold import OUTPUT_EVENT_BYTES_MAX
 from runs.limits import RunLimits
 from runs.quotas import PROJECT_LIMITS
 
@@ -25,6 +27,7 @@ _NAME = {"description": "1 to 100 printable characters, not all of them blank.",
 _PLAN = {"description": "Sets retention, quotas and the longest time to live."}
 _SHA256 = {"description": "Of the archive's bytes, in hexadecimal digits."}
 _SIZE = {"description": "Of the archive in bytes."}
+_STREAM = {"description": "Which of the command's two streams it came from."}
 _TIMEOUT = {"description": "The command is stopped after this many milliseconds."}
 
 FIELDS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
@@ -34,12 +37,19 @@ FIELDS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     },
     "CreateRunBody": {
         "command": {"description": "One shell line.", "minLength": 1, "maxLength": _LIMITS.command_bytes_max},
-        "template": {"description": "A slug such as `python-node`, the default."},
+        "template": {
+            "description": "A slug such as `python-node`, the default; `external` for what runs elsewhere."
+        },
         "templateVersionId": _VERSION,
         "projectId": _PROJECT,
         "sandboxId": described(identifier("sbx"), "A warm sandbox to use instead of a new one."),
         "keepSandbox": {"description": "Keep the sandbox after the run, until its time is over."},
-        "timeoutMs": {**_TIMEOUT, "minimum": 1, "maximum": _LIMITS.timeout_ms_max},
+        "timeoutMs": {
+            "description": "The command is stopped after this many milliseconds, at most "
+            f"{_LIMITS.timeout_ms_max}; a run that is recorded elsewhere is ended.",
+            "minimum": 1,
+            "maximum": _LIMITS.recorded_timeout_ms_max,
+        },
         "metadata": _METADATA,
         "sourceMetadata": {**_METADATA, "description": "Where the archive came from: repository, branch, …"},
         "artifacts": {
@@ -56,6 +66,36 @@ FIELDS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "sha256": _SHA256,
         "sizeBytes": _SIZE,
     },
+    "OutputTextBody": {
+        "type": _STREAM,
+        "data": {
+            "description": f"At most {OUTPUT_EVENT_BYTES_MAX} bytes of UTF-8.",
+            "maxLength": OUTPUT_EVENT_BYTES_MAX,
+        },
+    },
+    "OutputBytesBody": {
+        "type": _STREAM,
+        "dataBase64": {
+            "description": f"At most {OUTPUT_EVENT_BYTES_MAX} bytes, which need not be UTF-8.",
+            "contentEncoding": "base64",
+            "pattern": "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$",
+        },
+    },
+    "AppendBody": {
+        "producerId": {
+            "description": "Names the producer among those of the run; it stays the same across restarts.",
+            "pattern": "^[!-~]{1,64}$",
+        },
+        "number": {
+            "description": "Counts the producer's batches: 1, 2, 3 …; a number sent twice is one batch."
+        },
+        "expectedHead": {"description": "Refuse the batch unless the run's head has this size."},
+        "events": {
+            "description": "In order. None: a sign of life, or the beginning of the recording.",
+            "maxItems": EVENTS_MAX,
+        },
+    },
+    "FinishBody": {"exitCode": {"description": "Of the command; 128 + n when signal n ended it."}},
     "RedactionBody": {
         "targets": {"description": "The seqs of the output events to erase.", "minItems": 1},
         "reason": {"description": "Kept in the log for good, so it must not repeat what is erased."},
@@ -135,6 +175,10 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "FinalizeBody": {
         "uploadId": "upl_4bfl2o7ngqdyzhx5t3wcrmkeva", "sha256": _DIGEST, "sizeBytes": 3,
     },
+    "AppendBody": {
+        "producerId": "laptop-1", "number": 1, "events": [{"type": "stdout", "data": "ok 1\n"}],
+    },
+    "FinishBody": {"exitCode": 0},
     "RedactionBody": {"targets": [17, 18], "reason": "printed a password"},
     "CreateSandboxBody": {"template": "python-node", "ttlMs": 600000},
     "TtlBody": {"ttlMs": 1800000},

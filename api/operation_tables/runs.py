@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.bodies import CreateRunBody, CreateTransferBody, FinalizeBody
+from api.bodies import AppendBody, CreateRunBody, CreateTransferBody, FinalizeBody, FinishBody
 from api.operation_tables.operation import (
     AFTER_SEQ,
     JSON,
@@ -21,7 +21,9 @@ from api.schemas.parts import COUNT, FLAG, TEXT, described, ref, wraps
 RUNS = "/v1/workspace-runs"
 A_RUN = as_json(wraps(workspaceRun="WorkspaceRun"))
 AN_ARCHIVE = as_json(wraps(archive="WorkspaceRunArchive", workspaceRun="WorkspaceRun"))
-UPLOAD_CODES = ("upload_checksum_mismatch", "upload_size_mismatch", "upload_conflict", "file_too_large")
+UPLOAD_CODES = (
+    "upload_checksum_mismatch", "upload_size_mismatch", "upload_conflict", "file_too_large", "conflict",
+)  # fmt: skip
 
 STREAM = Parameter(
     "stream", "`true` follows the events live until `terminal`, or without end in an organisation.", FLAG
@@ -37,6 +39,15 @@ REPLAY = (
     "(`text/event-stream`, or `stream=true`), or one JSON object a line (`application/x-ndjson`). "
     "Keepalives of a stream are comments. A reader that lost its connection goes on with `afterSeq` set to "
     "the last seq that it saw; nothing is skipped and nothing comes twice."
+)
+APPEND = (
+    "For a run of template `external`, which is executed elsewhere. The first batch begins the recording, "
+    "also when it holds no events. The answer comes once the batch is durable. A batch whose answer was lost "
+    "is sent again with the same number: it is stored once. Refusals are `conflict` with `details.reason`: "
+    "`number_gap` (with `expectedNumber`), `number_reused`, `number_too_old`, `head_mismatch` (with `head`), "
+    "`run_ended` (with `status`), `not_recorded` or `too_many_producers`. Many small batches go faster "
+    "through the WebSocket `…/events/session`: it takes the same bodies and answers `{number, head}` for "
+    "each."
 )
 NOTHING_NEW = {204: "The `Last-Event-ID` is at or past `terminal`: there is nothing more, so stop asking."}
 
@@ -87,7 +98,7 @@ RUN_OPERATIONS = (
         scope="workspace_run:create",
         description="Answers where to PUT the bytes. Too large an archive is refused here.",
         body=CreateTransferBody, status=201, answer=as_json(wraps(transfer="WorkspaceRunArchiveTransfer")),
-        is_idempotent=True, errors=("upload_conflict",),
+        is_idempotent=True, errors=("upload_conflict", "conflict"),
     ),
     Operation(
         "PUT", f"{RUNS}/{{run_id}}/archive-transfer/{{upload_id}}", "uploadWorkspaceRunArchiveTransfer",
@@ -95,7 +106,7 @@ RUN_OPERATIONS = (
         scope="workspace_run:create",
         description="May be repeated until the transfer is finalized; the last bytes count.",
         upload=_GZIP, status=204,
-        errors=("upload_not_found", "upload_expired", "upload_conflict", "upload_size_mismatch"),
+        errors=("upload_not_found", "upload_expired", "upload_conflict", "upload_size_mismatch", "conflict"),
     ),
     Operation(
         "POST", f"{RUNS}/{{run_id}}/archive/finalize", "finalizeWorkspaceRunArchive", "Workspace Runs",
@@ -127,6 +138,22 @@ RUN_OPERATIONS = (
             NDJSON: described(TEXT, "One RunEvent a line."),
         },
         also=NOTHING_NEW,
+    ),
+    Operation(
+        "POST", f"{RUNS}/{{run_id}}/events", "appendWorkspaceRunEvents", "Workspace Runs",
+        "Append output to a recorded run",
+        scope="workspace_run:append", description=APPEND,
+        body=AppendBody, answer=as_json(wraps(head="StreamHead")), errors=("conflict",),
+    ),
+    Operation(
+        "POST", f"{RUNS}/{{run_id}}/finish", "finishWorkspaceRun", "Workspace Runs",
+        "Finish a recorded run",
+        scope="workspace_run:append",
+        description=(
+            "Folds, seals and proves what was recorded. The same exit code again answers the same; a run "
+            "that ended otherwise is a `conflict`."
+        ),
+        body=FinishBody, answer=A_RUN, is_idempotent=True, errors=("conflict",),
     ),
     Operation(
         "GET", f"{RUNS}/{{run_id}}/evidence", "getWorkspaceRunEvidence", "Workspace Runs",

@@ -50,7 +50,9 @@ def union(names: dict[str, str]) -> Schema:
 _OUTPUT = {"data": TEXT}
 _OUTPUT_OPTIONAL = {
     "dataBase64": described(BASE64, "The bytes, exactly when they were not UTF-8."),
-    "producer": described(ANY_OBJECT, "Who recorded it, when it was recorded from outside."),
+    "producer": described(
+        record({"id": TEXT, "number": SEQ}), "Whose batch it came with, when it was recorded from outside."
+    ),
 }
 
 _RUN_EVENTS = {

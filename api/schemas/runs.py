@@ -100,6 +100,10 @@ RUN_SCHEMAS: dict[str, Schema] = {
         },
         description="Leave to upload one archive in a request of its own.",
     ),
+    "StreamHead": record(
+        {"size": described(COUNT, "Events so far, and the seq of the last one: pass it as `expectedHead`.")},
+        description="Where the run's log stands.",
+    ),
     "OutputSummary": record({"stdoutBytes": COUNT, "stderrBytes": COUNT, "truncated": FLAG}),
     "SandboxIsolation": record(
         {"provider": TEXT, "isolation": TEXT, "limits": {"type": "object", "additionalProperties": _LIMIT}},

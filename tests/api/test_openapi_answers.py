@@ -12,7 +12,7 @@ from jsonschema.exceptions import ValidationError
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 from starlette.applications import Starlette
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from api.openapi import document_bytes
 from api.operations import BY_ID, OPERATIONS
@@ -40,7 +40,7 @@ def _collect(routes: list[Any], found: set[tuple[str, str]]) -> None:
         if isinstance(route, Route):
             methods = (route.methods or set()) - {"HEAD"}
             found |= {(method, PARAMETER.sub("{}", route.path)) for method in methods}
-        else:  # FastAPI keeps a router that was included as one route
+        elif not isinstance(route, WebSocketRoute):  # FastAPI keeps a router that was included as one route
             _collect(route.original_router.routes, found)
 
 

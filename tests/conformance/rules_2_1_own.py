@@ -46,18 +46,6 @@ def _redact(server: Target) -> Answer:
     return server.post(f"/v1/workspace-runs/{run['id']}/redactions", {"targets": [seq], "reason": "test"})
 
 
-def _append(server: Target) -> Answer:
-    body = {"producerId": fresh(), "number": 1, "events": [{"type": "stdout", "data": "from outside\n"}]}
-    return server.post(f"/v1/workspace-runs/{server.base.create()['id']}/events", body)
-
-
-def _finish(server: Target) -> Answer:
-    run_id = server.base.create()["id"]
-    body = {"producerId": fresh(), "number": 1, "events": [{"type": "stdout", "data": "from outside\n"}]}
-    expect(server.base.post(f"/v1/workspace-runs/{run_id}/events", body), 200)
-    return server.post(f"/v1/workspace-runs/{run_id}/finish", {"exitCode": 0})
-
-
 def _rotation_is_not_tried(server: Target) -> Answer:
     return server.get("/v1/signing-keys")
 
@@ -98,8 +86,6 @@ row(
 )
 row("2.1", f"GET {RUN}/attestations", _get("/attestations"), 200, PAGE, name="attestations")
 row("2.1", f"POST {RUN}/redactions", _redact, 201, ("redaction",), name="redactions")
-row("2.1", f"POST {RUN}/events", _append, 200, ("head",), name="append_events", needs="external_runs")
-row("2.1", f"POST {RUN}/finish", _finish, 200, ("workspaceRun",), name="finish", needs="external_runs")
 row("2.1", "GET /v1/orgs/*", _org(""), 200, ("organization",), name="organization")
 row("2.1", "GET /v1/orgs/*/events", _org("/events"), 200, PAGE, name="organization_events")
 raw(

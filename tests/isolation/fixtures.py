@@ -106,6 +106,16 @@ def _redact(made: Maker) -> Call:
     return Call("redactWorkspaceRun", {"run_id": run_id}, json=body)
 
 
+def _append(made: Maker) -> Call:
+    events = [{"type": "stdout", "data": "from outside"}]
+    body = {"producerId": "matrix", "number": 1, "events": events}
+    return Call("appendWorkspaceRunEvents", {"run_id": made.awaiting(template="external")}, json=body)
+
+
+def _finish(made: Maker) -> Call:
+    return Call("finishWorkspaceRun", {"run_id": made.recorded()}, json={"exitCode": 0})
+
+
 def _user(operation: str, body: object, then: Expected) -> Fixture:
     def crossed(mine: Maker, foreign: Maker) -> tuple[Call, Expected]:
         return Call(operation, {"org_id": mine.org_id, "user_id": foreign.user()}, json=body), NOT_FOUND
@@ -161,6 +171,8 @@ RUN_FIXTURES = {
     "startWorkspaceRun": Fixture(lambda made: Call("startWorkspaceRun", {"run_id": made.uploaded()})),
     "cancelWorkspaceRun": Fixture(lambda made: Call("cancelWorkspaceRun", {"run_id": made.uploaded()})),
     "listWorkspaceRunEvents": _run("listWorkspaceRunEvents", stream="true"),
+    "appendWorkspaceRunEvents": Fixture(_append),
+    "finishWorkspaceRun": Fixture(_finish),
     "getWorkspaceRunEvidence": _run("getWorkspaceRunEvidence"),
     "getWorkspaceRunCheckpoint": _run("getWorkspaceRunCheckpoint"),
     "getWorkspaceRunProofBundle": Fixture(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from api.limits import ApiLimits
 from api.operations import OPERATIONS
@@ -50,5 +50,5 @@ def _routes(routes: list[Any]) -> Iterator[tuple[str, str]]:
         if isinstance(route, Route):
             for method in route.methods or ():
                 yield method, PARAMETER.sub("{}", route.path)
-        else:  # FastAPI keeps a router that was included as one route
+        elif not isinstance(route, WebSocketRoute):  # FastAPI keeps a router that was included as one route
             yield from _routes(route.original_router.routes)

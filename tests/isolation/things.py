@@ -38,6 +38,13 @@ class Maker:
         run_id: str = self._made("POST", "/v1/workspace-runs", json=body)["workspaceRun"]["id"]
         return run_id
 
+    def recorded(self) -> str:
+        """A recorded run that has begun."""
+        run_id = self.awaiting(template="external")
+        begin = {"producerId": "maker", "number": 1, "events": []}
+        self._made("POST", f"/v1/workspace-runs/{run_id}/events", json=begin)
+        return run_id
+
     def uploaded(self, **fields: Any) -> str:
         """A run with its archive."""
         run_id = self.awaiting(**fields)

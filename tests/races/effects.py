@@ -15,6 +15,7 @@ EFFECTS: Mapping[str, tuple[str, str]] = {
     "finalizeWorkspaceRunArchive": ("status", '"archive_uploaded"'),
     "startWorkspaceRun": ("status", '"starting"'),
     "cancelWorkspaceRun": ("cancel_requested", ""),
+    "finishWorkspaceRun": ("outcome", ""),
     "redactWorkspaceRun": ("redaction", ""),
     "createSandbox": ("sandbox_created", ""),
     "killSandbox": ("sandbox_destroyed", ""),

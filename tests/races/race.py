@@ -34,6 +34,7 @@ OTHER_BODIES = {
     "createWorkspaceRun": {"command": "echo other"},
     "createWorkspaceRunArchiveTransfer": {"sizeBytes": 1},
     "finalizeWorkspaceRunArchive": {"sizeBytes": 1},
+    "finishWorkspaceRun": {"exitCode": 7},
     "redactWorkspaceRun": {"reason": "another one"},
     "createSandbox": {"ttlMs": 1234},
     "setSandboxTtl": {"ttlMs": 1234},

@@ -1,0 +1,358 @@
+"""Owns a recorded run while it goes on: which batch of a producer comes next, and what becomes of it.
+
+All of it follows from the log: output events name their producer and batch, and `extracting` names the
+producer that began. So a session can be dropped and folded again, and a producer goes on after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from eventstore.log import Append, Appended, EventLog, ExpectedHeadMismatch, NewEvent
+from evidence.fold import OUTPUT_TYPES, raw_bytes, raw_size
+from evidence.record import format_time
+from runs import decide
+from runs.ids import new_id
+from runs.limits import RunLimits
+from runs.refusal import Refusal
+from runs.session import RunSession
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a producer sends at once: `stdout` and `stderr` events that carry its id and number.
+
+    `stdout` and `stderr` are the raw bytes of the events of that type, joined. Without events it is a sign
+    of life, and the beginning of a run that has not begun.
+    """
+
+    producer_id: str
+    number: int
+    expected_head: int | None
+    events: Sequence[NewEvent] = ()
+    stdout: bytes = b""
+    stderr: bytes = b""
+
+
+@dataclass(slots=True)
+class _Stored:
+    """A batch in the log: the stream's size behind it, and what it held."""
+
+    size: int
+    events: int = 0
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+
+    def holds(self, batch: Batch) -> bool:
+        """Whether it may be the same batch: as many events, as many bytes of each stream."""
+        shape = len(batch.events), len(batch.stdout), len(batch.stderr)
+        return shape == (self.events, self.stdout_bytes, self.stderr_bytes)
+
+
+@dataclass(slots=True)
+class _Producer:
+    """One producer's batches: the number of the last one, and the last few themselves."""
+
+    last: int = 0
+    stored: OrderedDict[int, _Stored] = field(default_factory=OrderedDict[int, _Stored])
+
+    def note(self, number: int, kept_max: int) -> _Stored:
+        """The record of this batch, made if it is new; old ones are forgotten."""
+        found = self.stored.get(number)
+        if found is None:
+            self.last = number
+            found = self.stored[number] = _Stored(0)
+            if len(self.stored) > kept_max:
+                self.stored.popitem(last=False)
+        return found
+
+
+@dataclass(slots=True)
+class _Waiting:
+    batch: Batch
+    answer: asyncio.Future[int]
+
+
+class RecordingSession(RunSession):
+    """A run whose events come from outside. Batches that wait together share one append.
+
+    `ended_early` is set when somebody else ended the run: its producers are to be told at once.
+    """
+
+    def __init__(self, log: EventLog, run_id: str, limits: RunLimits, now_ms: Callable[[], int]) -> None:
+        super().__init__(log, run_id, limits, now_ms)
+        self.producers: dict[str, _Producer] = {}
+        self.ended_early = asyncio.Event()
+        self.busy = asyncio.Lock()
+        """Held by whoever appends: the session stands at the stream's head whenever it is free."""
+        self._waiting: deque[_Waiting] = deque()
+        self._appender: asyncio.Task[None] | None = None
+
+    def last_number(self, producer_id: str) -> int:
+        """The number of the producer's last batch in the log, 0 when it has none."""
+        producer = self.producers.get(producer_id)
+        return producer.last if producer else 0
+
+    def submit(self, batch: Batch) -> asyncio.Future[int]:
+        """Hand in a batch; the stream's size behind it once it is durable, or a `Refusal`.
+
+        Batches are taken in the order in which they were handed in.
+        """
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        answer.add_done_callback(_retrieved)
+        self._waiting.append(_Waiting(batch, answer))
+        if self._appender is None:
+            self._appender = asyncio.create_task(self._append_all(), name=f"recording {self.run_id}")
+        return answer
+
+    async def settled(self) -> None:
+        """Know what the log holds, also what others appended."""
+        async with self.busy:
+            await self.catch_up()
+
+    async def _append_all(self) -> None:
+        """Append what waits until nothing does."""
+        try:
+            while self._waiting:
+                async with self.busy:
+                    group = self._next_group()
+                    try:
+                        await self._append_group(group)
+                    except Exception as error:  # noqa: BLE001 # told to everyone who waits for it
+                        _refuse(group, error)
+        finally:
+            self._appender = None
+            _refuse(self._waiting, asyncio.CancelledError())
+
+    def _next_group(self) -> list[_Waiting]:
+        group = [self._waiting.popleft()]
+        events = len(group[0].batch.events)
+        while self._waiting:
+            events += len(self._waiting[0].batch.events)
+            if events > self._limits.recorded_append_events_max:
+                break
+            group.append(self._waiting.popleft())
+        return group
+
+    async def _append_group(self, group: Sequence[_Waiting]) -> None:
+        """One append for all of the group, decided anew while somebody else is first.
+
+        Crash window: stored, and no producer has heard of it. Each sends its batch again, by its number.
+        """
+        for _ in range(self._limits.append_attempts_max):
+            plan = _Plan(self, self._limits)
+            outcomes = [plan.outcome_of(waiting.batch) for waiting in group]
+            if plan.events:
+                try:
+                    done = await self._log.append(Append(self.run_id, self.last_seq, plan.events))
+                except ExpectedHeadMismatch:
+                    await self.catch_up()
+                    continue
+                self._took(plan, done)
+            for waiting, outcome in zip(group, outcomes, strict=True):
+                if waiting.answer.done():
+                    continue  # whoever asked is gone
+                if isinstance(outcome, Refusal):
+                    waiting.answer.set_exception(outcome)
+                else:
+                    waiting.answer.set_result(outcome)
+            return
+        raise Refusal("conflict", "This run is changing too quickly. Send the batch again.")
+
+    def _took(self, plan: _Plan, done: Appended) -> None:
+        """What `_take` does for each event, for the output of the whole plan at once."""
+        created_at = format_time(done.created_at_ms)
+        seq = self.last_seq
+        for event in plan.events:
+            seq += 1
+            if event.type not in OUTPUT_TYPES:
+                self._take({**event.fields, "type": event.type, "seq": seq, "createdAt": created_at})
+        for batch, size in plan.placed:
+            producer = self.producers.setdefault(batch.producer_id, _Producer())
+            stored = producer.note(batch.number, self._limits.recorded_batches_kept)
+            stored.size, stored.events = size, len(batch.events)
+            stored.stdout_bytes, stored.stderr_bytes = len(batch.stdout), len(batch.stderr)
+        stdout, stderr = b"".join(plan.stdout), b"".join(plan.stderr)
+        self.digests.feed("stdout", stdout)
+        self.digests.feed("stderr", stderr)
+        self.fold.apply_output(len(stdout), len(stderr), done.last_seq, created_at)
+        self.last_seq = done.last_seq
+
+    def _take(self, event: dict[str, Any]) -> None:
+        super()._take(event)
+        kind = event["type"]
+        if kind in OUTPUT_TYPES:
+            mark = event["producer"]
+            producer = self.producers.setdefault(mark["id"], _Producer())
+            stored = producer.note(mark["number"], self._limits.recorded_batches_kept)
+            stored.size, stored.events = event["seq"], stored.events + 1
+            if kind == "stdout":
+                stored.stdout_bytes += raw_size(event)
+            else:
+                stored.stderr_bytes += raw_size(event)
+        elif kind == "status" and event["status"] == "extracting":
+            producer = self.producers.setdefault(event["runner"], _Producer())
+            producer.note(1, self._limits.recorded_batches_kept).size = event["seq"] + 1  # `running`
+        elif kind == "outcome":
+            self.ended_early.set()
+
+
+class _Plan:
+    """What one append will hold, and what each batch of it is answered; nothing is changed yet."""
+
+    def __init__(self, session: RecordingSession, limits: RunLimits) -> None:
+        self._session = session
+        self._limits = limits
+        self._last: dict[str, int] = {}
+        self._begun = session.fold.status == "running"
+        self._truncated = session.fold.truncated
+        self._kept_bytes = session.fold.stdout_bytes + session.fold.stderr_bytes
+        self.events: list[NewEvent] = []
+        self.stdout: list[bytes] = []
+        self.stderr: list[bytes] = []
+        self.placed: list[tuple[Batch, int]] = []
+        """Batches that are appended whole, each with the stream's size behind it."""
+
+    @property
+    def size(self) -> int:
+        """Of the stream, with what is planned so far."""
+        return self._session.last_seq + len(self.events)
+
+    def outcome_of(self, batch: Batch) -> int | Refusal:
+        """The size behind the batch, planned or stored already; or why it is refused."""
+        try:
+            return self._outcome_of(batch)
+        except Refusal as refusal:
+            return refusal
+
+    def _outcome_of(self, batch: Batch) -> int:
+        if self._session.ended:
+            raise run_ended(self._session.fold.status)
+        last = self._last.get(batch.producer_id)
+        if last is None:
+            last = self._session.last_number(batch.producer_id)
+        if self._truncated:
+            return self.size  # nothing is stored any more, so nothing is counted (see `_truncate`)
+        if batch.number <= last and (batch.events or batch.number == 1):
+            return self._stored_already(batch, last)
+        if not batch.events and self._begun:
+            return self.size
+        if batch.number != last + 1:
+            raise Refusal(
+                "conflict",
+                f"The next batch of producer {batch.producer_id} is number {last + 1}, not {batch.number}. "
+                "Send what lies in between first.",
+                {"reason": "number_gap", "expectedNumber": last + 1},
+            )
+        if batch.expected_head is not None and batch.expected_head != self.size:
+            raise Refusal(
+                "conflict",
+                f"The run's head is at {self.size}, not at {batch.expected_head}. Look at what was appended "
+                "meanwhile, then send the batch again.",
+                {"reason": "head_mismatch", "head": self.size},
+            )
+        self._require_producer(batch.producer_id, last)
+        self._begin(batch.producer_id)
+        return self._place(batch)
+
+    def _stored_already(self, batch: Batch, last: int) -> int:
+        """Answer a repeated number as it was answered first; nothing is appended."""
+        for placed, size in self.placed:
+            if (placed.producer_id, placed.number) == (batch.producer_id, batch.number):
+                stored = _Stored(size, len(placed.events), len(placed.stdout), len(placed.stderr))
+                break
+        else:
+            producer = self._session.producers.get(batch.producer_id)
+            found = producer.stored.get(batch.number) if producer else None
+            if found is None:
+                raise Refusal(
+                    "conflict",
+                    f"Batch {batch.number} of producer {batch.producer_id} was stored long ago and is not "
+                    f"answered again. Go on with number {last + 1}.",
+                    {"reason": "number_too_old", "expectedNumber": last + 1},
+                )
+            stored = found
+        if not stored.holds(batch):
+            raise Refusal(
+                "conflict",
+                f"Batch {batch.number} of producer {batch.producer_id} is stored, and it was another one: "
+                f"{stored.events} events, {stored.stdout_bytes} and {stored.stderr_bytes} bytes. Each "
+                "producer of a run needs an id of its own.",
+                {"reason": "number_reused", "expectedNumber": last + 1},
+            )
+        return stored.size
+
+    def _require_producer(self, producer_id: str, last: int) -> None:
+        most = self._limits.recorded_producers_max
+        known = len(self._session.producers.keys() | self._last.keys())
+        if last == 0 and producer_id not in self._session.producers and known >= most:
+            raise Refusal(
+                "conflict",
+                f"A run takes events of {most} producers at most. Keep the producer's id across restarts.",
+                {"reason": "too_many_producers"},
+            )
+
+    def _begin(self, producer_id: str) -> None:
+        if not self._begun:
+            self.events += decide.began(self._session, producer_id=producer_id, command_id=new_id("cmd"))
+            self._begun = True
+
+    def _place(self, batch: Batch) -> int:
+        self._last[batch.producer_id] = batch.number
+        self._kept_bytes += len(batch.stdout) + len(batch.stderr)
+        if self._kept_bytes > self._limits.recorded_output_bytes_max:
+            self._truncate(batch)
+            return self.size
+        self.events += batch.events
+        self.stdout.append(batch.stdout)
+        self.stderr.append(batch.stderr)
+        self.placed.append((batch, self.size))
+        return self.size
+
+    def _truncate(self, batch: Batch) -> None:
+        """Keep the events that fit, whole, and say once that the rest of the run's output is not kept.
+
+        From here on no batch leaves anything in the log, so their numbers could not be known after a
+        restart: they are not looked at any more.
+        """
+        self._kept_bytes -= len(batch.stdout) + len(batch.stderr)
+        for event in batch.events:
+            raw = raw_bytes(event.fields)
+            if self._kept_bytes + len(raw) > self._limits.recorded_output_bytes_max:
+                fields = {"stream": event.type, "keptBytes": self._kept_bytes}
+                self.events.append(NewEvent("output_truncated", fields))
+                self._truncated = True
+                return
+            self._kept_bytes += len(raw)
+            self.events.append(event)
+            (self.stdout if event.type == "stdout" else self.stderr).append(raw)
+        raise AssertionError("the events of a batch have the bytes that it says")
+
+
+def run_ended(status: str) -> Refusal:
+    """The run is over: what its producer still has is not recorded."""
+    return Refusal(
+        "conflict",
+        f"This run is {status}: nothing can be appended to it any more. Stop its command.",
+        {"reason": "run_ended", "status": status},
+    )
+
+
+def _retrieved(answer: asyncio.Future[int]) -> None:
+    """Nobody may be left to hear of a failure: that is no failure of its own."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+def _refuse(group: Sequence[_Waiting] | deque[_Waiting], error: BaseException) -> None:
+    for waiting in group:
+        if waiting.answer.done():
+            continue
+        if isinstance(error, asyncio.CancelledError):
+            waiting.answer.cancel()
+        else:
+            waiting.answer.set_exception(error)
