@@ -36,9 +36,9 @@ from eventstore.log import LogError
 from runs.refusal import Refusal
 
 ROUTES = (
+    producer_routes,  # first, since routes are tried one by one and nobody asks for them as often
     run_routes,
     event_routes,
-    producer_routes,
     proof_routes,
     sandbox_routes,
     command_routes,

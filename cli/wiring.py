@@ -134,7 +134,7 @@ async def open_server(settings: Settings, previews_on: socket.socket | None = No
             runner.tell_expired(reaper.record_expired)
             await stack.enter_async_context(serving_previews(settings, services, runner, now_ms, place))
             _run_forever(stack, reaper, proof.sequencer, Compactor(store, now_ms, settings.log))
-            _run_forever(stack, services.key_use, services.watch, services.previews)
+            _run_forever(stack, *_workers(services))
             yield Server(create_app(services), keyring, runner, services, quotas, first, recovered, place)
             services.closing.set()
 
@@ -287,6 +287,11 @@ def _emptied(folder: Path) -> Path:
 
 class _Background(Protocol):
     def run_forever(self) -> Coroutine[object, object, None]: ...
+
+
+def _workers(services: Services) -> tuple[_Background, ...]:
+    """Those of the services that have something to do by themselves."""
+    return (services.key_use, services.watch, services.previews, services.recordings)
 
 
 def _run_forever(stack: contextlib.AsyncExitStack, *workers: _Background) -> None:

@@ -83,8 +83,12 @@ class RecordingSession(RunSession):
     `ended_early` is set when somebody else ended the run: its producers are to be told at once.
     """
 
-    def __init__(self, log: EventLog, run_id: str, limits: RunLimits, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, log: EventLog, run_id: str, limits: RunLimits, now_ms: Callable[[], int], heard: dict[str, int]
+    ) -> None:
+        """`heard` is where each batch leaves its time, by run: it outlives this session."""
         super().__init__(log, run_id, limits, now_ms)
+        self._heard = heard
         self.producers: dict[str, _Producer] = {}
         self.ended_early = asyncio.Event()
         self.busy = asyncio.Lock()
@@ -102,6 +106,7 @@ class RecordingSession(RunSession):
 
         Batches are taken in the order in which they were handed in.
         """
+        self._heard[self.run_id] = self._now_ms()
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         answer.add_done_callback(_retrieved)
         self._waiting.append(_Waiting(batch, answer))

@@ -6,17 +6,24 @@ quadratic; past a named limit the one unused for longest is folded from the log 
 
 from __future__ import annotations
 
-from eventstore.log import Answer, ExpectedHeadMismatch, NewEvent
+import asyncio
+import logging
+
+from eventstore.log import Answer, ExpectedHeadMismatch, NewEvent, StorageUnavailable
 from eventstore.recent import Recent
 from evidence.canonical import decode
+from evidence.record import parse_time
 from runs import decide
 from runs.access import Principal
+from runs.dispatch import runs_in
 from runs.idempotency import IdempotentRequest
 from runs.locks import NamedLocks
 from runs.recording import Batch, RecordingSession, run_ended
 from runs.refusal import Refusal, not_found
 from runs.service import RunService, changed_run, run_answer
+from runs.session import load_session
 
+logger = logging.getLogger(__name__)
 SCOPE = "workspace_run:append"
 
 
@@ -27,6 +34,9 @@ class RecordingService:
         self._runs = runs
         self._live: Recent[str, RecordingSession] = Recent(runs.limits.recordings_cached_max)
         self._loading = NamedLocks()
+        self._heard_ms: dict[str, int] = {}
+        """When each run was heard of last, by this process."""
+        self._since_ms = runs.now_ms()
         runs.on_cancel = self.ended
 
     def __repr__(self) -> str:
@@ -83,6 +93,50 @@ class RecordingService:
         if live is not None:
             live.ended_early.set()
 
+    async def run_forever(self) -> None:
+        """End what nobody will end until canceled; a failing pass is logged and tried again."""
+        while True:
+            await asyncio.sleep(self._runs.limits.reap_interval_s)
+            try:
+                await self.end_lost()
+            except StorageUnavailable:
+                logger.warning("recorded runs are not ended yet: no room on the disk")
+            except Exception:
+                logger.exception("looking for lost recordings failed")
+
+    async def end_lost(self) -> int:
+        """End recorded runs that are over their time, or whose producers were not heard of for too long.
+
+        Silence counts from the start of this process at the earliest: while the server was away nobody could
+        be heard.
+        """
+        ended = 0
+        oldest_ms = self._runs.now_ms() - self._runs.limits.recorded_silence_ms_max
+        async for run in runs_in(self._runs.store, ["running"]):
+            if run["templateSlug"] == decide.EXTERNAL:
+                heard_ms = self._heard_ms.get(run["id"], self._since_ms)
+                started_ms = parse_time(run["startedAt"])
+                late = started_ms + run["timeoutMs"] <= self._runs.now_ms()
+                if late or max(heard_ms, started_ms) <= oldest_ms:
+                    ended += await self._end(run["id"], late=late)
+        for run_id in [run_id for run_id, at_ms in self._heard_ms.items() if at_ms <= oldest_ms]:
+            del self._heard_ms[run_id]
+        return ended
+
+    async def _end(self, run_id: str, *, late: bool) -> int:
+        session = await load_session(self._runs.store, run_id, self._runs.limits, self._runs.now_ms)
+
+        def decision(created_at_ms: int) -> list[NewEvent]:
+            if session.fold.status != "running":
+                return []
+            if late:
+                return decide.recorded_end(session, {"timedOut": True}, created_at_ms=created_at_ms)
+            return decide.producer_lost(session, created_at_ms=created_at_ms)
+
+        done = await session.conclude(decision)
+        self.ended(run_id)
+        return int(done is not None)
+
     async def _load(self, who: Principal, run_id: str) -> RecordingSession:
         row = await self._runs.get(who, run_id, SCOPE)
         run = decode(row.doc)
@@ -92,7 +146,8 @@ class RecordingService:
         async with self._loading(run_id):
             if live := self._live.get(run_id):
                 return live
-            session = RecordingSession(self._runs.store, run_id, self._runs.limits, self._runs.now_ms)
+            runs = self._runs
+            session = RecordingSession(runs.store, run_id, runs.limits, runs.now_ms, self._heard_ms)
             await session.catch_up()
             self._live.put(run_id, session)
             return session
