@@ -77,13 +77,13 @@ class AppendSession:
                 return
 
     async def _greet(self) -> None:
-        size = self._recording.last_seq
+        head = self._recording.head(self._recording.last_seq)
         producer_id = self._socket.query_params.get("producerId")
         if producer_id is None:
-            await self._send(b'{"head":{"size":%d}}' % size)
+            await self._send(b'{"head":%b}' % head)
             return
         last = self._recording.last_number(producer_id)
-        await self._send(b'{"head":{"size":%d},"lastNumber":%d}' % (size, last))
+        await self._send(b'{"head":%b,"lastNumber":%d}' % (head, last))
 
     async def _receive(self) -> None:
         """Hand in what comes. What cannot be read ends the session behind the batches before it."""
@@ -113,7 +113,7 @@ class AppendSession:
                 if refusal is None:
                     raise
                 raise _Over(_CLOSE.get(refusal.code, CLOSE_REFUSED), refusal, number) from None
-            await self._send(b'{"number":%d,"head":{"size":%d}}' % (number, size))
+            await self._send(b'{"number":%d,"head":%b}' % (number, self._recording.head(size)))
 
     async def _watch_idle(self) -> None:
         while self._heard:

@@ -30,8 +30,8 @@ async def append_events(request: Request, run_id: str) -> Response:
     body = await read_body(request, services.limits.json_body_bytes_max)
     who = await principal_of(request, counted=False)
     who.require(SCOPE)
-    size = await services.recordings.append(who, run_id, parse_batch(body))
-    return json_response(b'{"head":{"size":%d}}' % size)
+    head = await services.recordings.append(who, run_id, parse_batch(body))
+    return json_response(b'{"head":' + head + b"}")
 
 
 @router.post("/{run_id}/finish")

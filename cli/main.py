@@ -31,6 +31,7 @@ COMMANDS = {
     "workspace-runs": Lazy(
         "cli.workspace_runs:workspace_runs", "Run archives and read their evidence.", RUNS
     ),
+    "record": Lazy("cli.record:record", "Run a command right here and record what it prints.", RUNS),
     "usage": Lazy("cli.usage:usage", "Show what was used this month, and what is left.", RUNS),
     "sandboxes": Lazy("cli.sandboxes:sandboxes", "Create, use and kill warm sandboxes.", RUNS),
     "commands": Lazy("cli.commands:commands", "Read and cancel commands in sandboxes.", RUNS),

@@ -8,6 +8,7 @@ from typing import cast
 
 from client.archive import Archive, Progress
 from client.follow import follow
+from client.producer import Producer, ProducerLimits
 from client.shapes import Event, EventPage, JsonObject, Page, RunRequest, Transfer, WorkspaceRun
 from client.wire import Methods, at, given, idempotency, labelled, page_of, run_of, unwrapped
 
@@ -47,6 +48,16 @@ class RunMethods(Methods):
     def cancel_run(self, run_id: str, *, idempotency_key: str | None = None) -> WorkspaceRun:
         """POST …/cancel. A terminal run answers its present state."""
         return self._act(run_id, "cancel", idempotency_key)
+
+    def producer(self, run_id: str, producer_id: str, limits: ProducerLimits | None = None) -> Producer:
+        """Of the append session …/events/session; open it in an event loop."""
+        url, headers, trust_env = self._transport.session(at(RUNS, run_id, "events/session"))
+        return Producer(url, headers, producer_id, trust_env=trust_env, limits=limits)
+
+    def finish_run(self, run_id: str, exit_code: int, *, idempotency_key: str | None = None) -> WorkspaceRun:
+        """POST …/finish: seal a recorded run. The same exit code again answers the same run."""
+        path, body = at(RUNS, run_id, "finish"), {"exitCode": exit_code}
+        return run_of(self._transport.json("POST", path, body=body, headers=idempotency(idempotency_key)))
 
     def _act(self, run_id: str, action: str, idempotency_key: str | None) -> WorkspaceRun:
         path = at(RUNS, run_id, action)

@@ -224,6 +224,11 @@ class Transport:
             )
         return url
 
+    def session(self, path: str) -> tuple[str, dict[str, str], bool]:
+        """Address and headers of a WebSocket below the API address, and whether proxy variables apply."""
+        url = self.resolve(path)
+        return "ws" + str(url).removeprefix("http"), self._own_headers(url), self._trust_env
+
     def is_own_origin(self, url: httpx2.URL) -> bool:
         """Whether scheme, host and port are the API's (default ports normalised)."""
         return origin_of(url) == origin_of(httpx2.URL(self.api_url))

@@ -101,6 +101,12 @@ class RecordingSession(RunSession):
         producer = self.producers.get(producer_id)
         return producer.last if producer else 0
 
+    def head(self, size: int) -> bytes:
+        """How an answer shows a head of this size: `truncated` once no more output is kept."""
+        if self.fold.truncated:
+            return b'{"size":%d,"truncated":true}' % size
+        return b'{"size":%d}' % size
+
     def submit(self, batch: Batch) -> asyncio.Future[int]:
         """Hand in a batch; the stream's size behind it once it is durable, or a `Refusal`.
 

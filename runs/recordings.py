@@ -52,9 +52,10 @@ class RecordingService:
             raise not_found("Workspace run", run_id)
         return live
 
-    async def append(self, who: Principal, run_id: str, batch: Batch) -> int:
-        """The stream's size behind the batch, once it is durable."""
-        return await (await self.session(who, run_id)).submit(batch)
+    async def append(self, who: Principal, run_id: str, batch: Batch) -> bytes:
+        """The head behind the batch as JSON, once it is durable."""
+        session = await self.session(who, run_id)
+        return session.head(await session.submit(batch))
 
     async def finish(
         self, who: Principal, run_id: str, exit_code: int, idempotent: IdempotentRequest | None

@@ -102,6 +102,7 @@ RUN_SCHEMAS: dict[str, Schema] = {
     ),
     "StreamHead": record(
         {"size": described(COUNT, "Events so far, and the seq of the last one: pass it as `expectedHead`.")},
+        {"truncated": described(constant(value=True), "The cap on output is reached: no more is kept.")},
         description="Where the run's log stands.",
     ),
     "OutputSummary": record({"stdoutBytes": COUNT, "stderrBytes": COUNT, "truncated": FLAG}),
