@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from api.batches import parse_batch
@@ -92,9 +93,8 @@ class AppendSession:
             if message["type"] != "websocket.receive":
                 return
             self._heard = True
-            data = message.get("bytes")
             try:
-                batch = parse_batch(message["text"].encode() if data is None else data)
+                batch = parse_batch(self._frame(message))
             except Refusal as refusal:
                 failed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
                 failed.set_exception(refusal)
@@ -102,6 +102,15 @@ class AppendSession:
                 await asyncio.Event().wait()  # the session ends when its turn has come
                 return
             await self._waiting.put((batch.number, self._recording.submit(batch)))
+
+    def _frame(self, message: Message) -> bytes:
+        data: bytes | None = message.get("bytes")
+        if data is None:
+            data = message["text"].encode()
+        if len(data) > self._limits.json_body_bytes_max:
+            most = self._limits.json_body_bytes_max
+            raise Refusal("file_too_large", f"A frame is larger than {most} bytes. Send smaller batches.")
+        return data
 
     async def _acknowledge(self) -> None:
         while True:

@@ -212,9 +212,15 @@ class Producer:
         from websockets.asyncio.client import connect
         from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI, WebSocketException
 
+        class Straight(connect):
+            """Follows no redirects: a server of this contract issues none, and the credential stays."""
+
+            def process_redirect(self, exc: Exception) -> Exception:
+                return exc
+
         origin = "{0.scheme}://{0.netloc}".format(urlsplit(self._url))
         try:
-            socket = await connect(
+            socket = await Straight(
                 self._url,
                 additional_headers=self._headers,
                 compression=None,

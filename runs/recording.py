@@ -248,10 +248,10 @@ class _Plan:
             last = self._session.last_number(batch.producer_id)
         if self._truncated:
             return self.size  # nothing is stored any more, so nothing is counted (see `_truncate`)
-        if batch.number <= last and (batch.events or batch.number == 1):
-            return self._stored_already(batch, last)
         if not batch.events and self._begun:
-            return self.size
+            return self._sign_of_life(batch)
+        if batch.number <= last:
+            return self._stored_already(batch, last)
         if batch.number != last + 1:
             raise Refusal(
                 "conflict",
@@ -269,6 +269,12 @@ class _Plan:
         self._require_producer(batch.producer_id, last)
         self._begin(batch.producer_id)
         return self._place(batch)
+
+    def _sign_of_life(self, batch: Batch) -> int:
+        """Nothing is stored, and no number used up; the beginning, sent again, is answered as it was."""
+        producer = self._session.producers.get(batch.producer_id)
+        stored = producer.stored.get(batch.number) if producer else None
+        return stored.size if stored and not stored.events else self.size
 
     def _stored_already(self, batch: Batch, last: int) -> int:
         """Answer a repeated number as it was answered first; nothing is appended."""
