@@ -104,9 +104,8 @@ class AppendSession:
             await self._waiting.put((batch.number, self._recording.submit(batch)))
 
     def _frame(self, message: Message) -> bytes:
-        data: bytes | None = message.get("bytes")
-        if data is None:
-            data = message["text"].encode()
+        sent: bytes | None = message.get("bytes")
+        data: bytes = message["text"].encode() if sent is None else sent
         if len(data) > self._limits.json_body_bytes_max:
             most = self._limits.json_body_bytes_max
             raise Refusal("file_too_large", f"A frame is larger than {most} bytes. Send smaller batches.")

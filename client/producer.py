@@ -7,7 +7,6 @@ is lost and nothing comes twice (CONTRACT §2.1). What waits is kept in memory, 
 from __future__ import annotations
 
 import asyncio
-import json
 import ssl
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
+from client.envelope import error_of, json_object
 from client.errors import ApiError, BadAnswer, ClientError, ConnectionFailed, FailureKind
 from evidence.canonical import encode
 
@@ -228,7 +228,7 @@ class Producer:
                 proxy=True if self._trust_env else None,
             )
         except InvalidStatus as refused:
-            raise _refusal(refused.response.status_code, bytes(refused.response.body or b"")) from refused
+            raise error_of(bytes(refused.response.body or b""), refused.response.status_code) from refused
         except (OSError, TimeoutError, InvalidHandshake, InvalidURI, WebSocketException) as error:
             raise ConnectionFailed(_kind(error), origin, str(error) or type(error).__name__) from error
         try:
@@ -325,41 +325,16 @@ async def _received(socket: ClientConnection, origin: str) -> dict[str, Any]:
         frame = await socket.recv()
     except ConnectionClosed as error:
         raise ConnectionFailed("dropped", origin, str(error)) from error
-    answer = _object(frame if isinstance(frame, bytes) else frame.encode())
+    answer = json_object(frame if isinstance(frame, bytes) else frame.encode())
     if answer is None:
         raise BadAnswer("The append session holds a frame that is not one JSON object.")
     if "error" in answer:
-        raise _refusal(None, encode(answer))
+        raise error_of(encode(answer), None)
     return answer
-
-
-def _refusal(status: int | None, body: bytes) -> ApiError:
-    error: Any = (_object(body) or {}).get("error")
-    fields = cast("dict[str, Any]", error) if isinstance(error, dict) else {}
-    code, message, details = fields.get("code"), fields.get("message"), fields.get("details")
-    if not isinstance(code, str) or not isinstance(message, str):
-        text = f"The append session was refused with status {status}, not in the form of a CrowNest API."
-        return ApiError("invalid_error_response", text, status=status)
-    retryable = fields.get("retryable")
-    return ApiError(
-        code,
-        message,
-        status=status,
-        details=cast("dict[str, object]", details) if isinstance(details, dict) else None,
-        retryable=retryable if isinstance(retryable, bool) else None,
-    )
 
 
 def _is_final(error: ApiError) -> bool:
     return not error.retryable and (error.status is None or error.status in FINAL_STATUSES)
-
-
-def _object(data: bytes) -> dict[str, Any] | None:
-    try:
-        value: object = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 
 
 def _kind(error: BaseException) -> FailureKind:

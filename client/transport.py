@@ -6,17 +6,16 @@ module only towards the API's own origin (CONTRACT §4.2).
 
 from __future__ import annotations
 
-import json
 import socket
 import ssl
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
 
 import httpx2
 
+from client.envelope import error_of, json_object
 from client.errors import ApiError, BadAnswer, ClientError, ConnectionFailed, FailureKind
 from client.shapes import JsonObject
 from client.version import VERSION
@@ -253,20 +252,12 @@ class Transport:
 
 def parse_object(data: bytes, response: httpx2.Response) -> JsonObject:
     """Parse a 2xx JSON body, or say that this is no CrowNest API."""
-    parsed = _json(data)
-    if not isinstance(parsed, dict):
+    parsed = json_object(data)
+    if parsed is None:
         raise BadAnswer(
             f"{response.request.method} {response.request.url.path} answered {response.status_code} "
             "without a JSON object. Is this the address of a CrowNest API?"
         )
-    return cast("JsonObject", parsed)
-
-
-def _json(data: bytes) -> object:
-    try:
-        parsed: Any = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
     return parsed
 
 
@@ -296,26 +287,8 @@ def _api_error(response: httpx2.Response, bytes_max: int) -> ApiError:
             status=status,
             request_id=request_id,
         )
-    body = _json(_read_some(response, bytes_max))
-    error: object = cast("JsonObject", body).get("error") if isinstance(body, dict) else None
-    fields = cast("JsonObject", error) if isinstance(error, dict) else {}
-    code, message, details, retryable = (fields.get(k) for k in ("code", "message", "details", "retryable"))
-    if not isinstance(code, str) or not isinstance(message, str):
-        return ApiError(
-            "invalid_error_response",
-            f"Request failed with status {status}, and not in the form of a CrowNest API.",
-            status=status,
-            request_id=request_id,
-            retry_after_s=retry_after_s,
-        )
-    return ApiError(
-        code,
-        message,
-        status=status,
-        details=cast("JsonObject", details) if isinstance(details, dict) else None,
-        retryable=retryable if isinstance(retryable, bool) else None,
-        request_id=request_id or _text_or_none(fields.get("requestId")),
-        retry_after_s=retry_after_s,
+    return error_of(
+        _read_some(response, bytes_max), status, request_id=request_id, retry_after_s=retry_after_s
     )
 
 
@@ -327,10 +300,6 @@ def _read_some(response: httpx2.Response, bytes_max: int) -> bytes:
         if len(data) > bytes_max:
             return b""
     return data
-
-
-def _text_or_none(value: object) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _seconds(value: str | None) -> float | None:
