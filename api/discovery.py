@@ -18,6 +18,8 @@ _LLMS_HEAD = """\
 A run takes six calls: create it, create a transfer, PUT the gzipped tar to its `uploadUrl`, finalize,
 start, and follow the events with `stream=true` until `terminal`. After a lost connection go on with
 `afterSeq` set to the last seq that you saw. The evidence can be read as soon as `terminal` is seen.
+What runs elsewhere is recorded instead: create a run of template `external`, append batches of output
+with `POST …/events` (or through the WebSocket `…/events/session`), and end it with `POST …/finish`.
 Every call takes `Authorization: Bearer <API key>`; a refusal is
 `{"error": {"code", "message", "requestId", "retryable"}}`, and its message says what to do next. Send
 `Idempotency-Key` with what creates or changes something, so that it can be retried.

@@ -368,6 +368,17 @@ def test_a_recorded_run_over_its_time_is_ended_as_timed_out(running: Running) ->
     assert running.events(run_id)[-4]["timedOut"] is True
 
 
+def test_the_example_of_the_page_works(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    """As it stands in docs/recording.md, but for address and key."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "recording.md").read_text(encoding="utf-8")
+    code = page.split("```python\n")[1].split("```")[0]
+    code = code.replace("http://127.0.0.1:8787", running.url).replace("cn_live_…", running.key)
+    exec(compile(code, "docs/recording.md", "exec"), {})
+    assert capsys.readouterr().out == "succeeded\n"
+    newest = running.http.get("/v1/workspace-runs?limit=1").json()["data"][0]["id"]
+    assert output(running, newest) == b"ok 1\n"
+
+
 def test_appending_to_what_is_not_there_is_404(running: Running) -> None:
     """As for every other route, whatever the body."""
     refused(append(running, "wsr_" + "a" * 26, batch(1)), 404, "not_found")
