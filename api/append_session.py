@@ -55,8 +55,11 @@ class AppendSession:
 
     async def serve(self, access_over: asyncio.Event, closing: asyncio.Event) -> None:
         """Until the client goes, is refused or idle, the run or the access ends, or the server stops."""
-        await self._socket.accept()
-        await self._greet()
+        try:
+            await self._socket.accept()
+            await self._greet()
+        except WebSocketDisconnect:
+            return
         work = (
             self._receive(), self._acknowledge(), self._watch_idle(), self._watch_run(),
             _watch_access(access_over, closing),

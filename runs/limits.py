@@ -34,11 +34,12 @@ class RunLimits:
     recorded_append_events_max: int = 900
     """Output events of batches that share one append; with those that begin and truncate they must fit into
     `eventstore.log.LogLimits.append_events_max`."""
-    recorded_batches_kept: int = 256
-    """Batches of each producer that are answered again when they come a second time."""
-    recorded_producers_max: int = 64
+    recorded_batches_kept: int = 128
+    """Batches of each producer that are answered again when they come a second time: twice as many as an
+    append session lets wait (`api.limits.ApiLimits.session_batches_max`)."""
+    recorded_producers_max: int = 16
     """Producers of one run."""
-    recordings_cached_max: int = 1024
+    recordings_cached_max: int = 512
     """Recorded runs kept in memory; a further one is folded from the log again when it goes on."""
     awaiting_archive_ms_max: int = 24 * 60 * 60 * 1000
     """A run without an archive, or uploaded but not started, ends after this."""

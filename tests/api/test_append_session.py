@@ -162,9 +162,8 @@ def test_a_frame_that_is_no_batch_ends_the_session(running: Running, frame: str 
 def test_frames_of_random_bytes_do_no_harm(running: Running) -> None:
     """A small fuzz: mutants of a good batch are refused or stored, and the server goes on."""
     rng, good = random.Random(11), json.dumps(batch(2, out("x" * 20))).encode()
-    for _ in range(150):
-        run_id = recorded(running) if rng.random() < 0.1 else None
-        run_id = run_id or recorded(running)
+    for _ in range(60):
+        run_id = recorded(running)
         data = bytearray(good)
         for _ in range(rng.randrange(1, 6)):
             at = rng.randrange(len(data))

@@ -16,6 +16,7 @@ from client.errors import ApiError, BadAnswer, ClientError, ConnectionFailed
 from client.producer import Producer, ProducerLimits
 
 QUICK = ProducerLimits(retry_delays_s=(0.01,), blocked_s_max=0.2, alive_s=3600, connect_s=5)
+TEST_S_MAX = 30.0
 Frame = dict[str, Any]
 
 
@@ -72,7 +73,8 @@ async def scripted(script: Script, limits: ProducerLimits = QUICK) -> AsyncGener
         url = f"ws://127.0.0.1:{port}/v1/workspace-runs/wsr_a/events/session"
         producer = Producer(url, {"authorization": "Bearer cn_test"}, "p", limits=limits)
         try:
-            yield producer
+            async with asyncio.timeout(TEST_S_MAX):
+                yield producer
         finally:
             await producer.close()
 
