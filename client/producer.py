@@ -36,6 +36,8 @@ class ProducerLimits:
     batch_bytes_max: int = 512 * 1024
     """Of output in one batch; as JSON it may be twice as much or more, and the server takes 1 MiB."""
     connect_s: float = 10.0
+    close_s: float = 2.0
+    """For the server to close a connection as well, before it is dropped."""
     retry_delays_s: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
     """Waits before each new connection; the last one again and again."""
     blocked_s_max: float = 60.0
@@ -225,6 +227,7 @@ class Producer:
                 additional_headers=self._headers,
                 compression=None,
                 open_timeout=self._limits.connect_s,
+                close_timeout=self._limits.close_s,
                 proxy=True if self._trust_env else None,
             )
         except InvalidStatus as refused:

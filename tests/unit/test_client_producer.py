@@ -68,7 +68,10 @@ class Script:
 @contextlib.asynccontextmanager
 async def scripted(script: Script, limits: ProducerLimits = QUICK) -> AsyncGenerator[Producer]:
     """A producer of a scripted server, not opened yet."""
-    async with serve(script.serve, "127.0.0.1", 0, process_request=script.refuse) as server:
+    # With frames unread it could not see that the client closes too: whoever breaks off here does not wait.
+    async with serve(
+        script.serve, "127.0.0.1", 0, process_request=script.refuse, max_queue=None, close_timeout=0.1
+    ) as server:
         port = server.sockets[0].getsockname()[1]
         url = f"ws://127.0.0.1:{port}/v1/workspace-runs/wsr_a/events/session"
         producer = Producer(url, {"authorization": "Bearer cn_test"}, "p", limits=limits)
