@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,11 +15,9 @@ import orjson
 from bench.peers.peer import Peer, Reader, Writer
 from bench.processes import Child, free_port
 
-FETCH = 2000
-"""Messages that a replay asks for at once."""
 PENDING_BYTES_MAX = 1024 * 1024 * 1024
 """A subscription of a replay may hold this much: the client drops what is more."""
-WAIT_S = 60.0
+REPLAY_S_MAX = 600.0
 
 
 def server_program() -> Path:
@@ -88,36 +86,38 @@ class NatsDefault(Peer):
         await jetstream.add_stream(name=stream, subjects=[f"runs.{stream}"])
         return _Writer(jetstream, f"runs.{stream}")
 
-    async def _messages(self, stream: str) -> AsyncIterator[list[bytes]]:
-        """An ordered push consumer: the server sends as fast as the client takes."""
+    async def _replay(self, stream: str, take: Callable[[bytes], object]) -> int:
+        """An ordered push consumer with a callback: the server sends as fast as the client takes."""
         jetstream = self._connection.jetstream()
         events = (await jetstream.stream_info(stream)).state.messages
+        taken: list[object] = []
+        done = asyncio.Event()
+
+        async def message(msg: Any) -> None:
+            taken.append(take(msg.data))
+            if len(taken) == events:
+                done.set()
+
         subscription = await jetstream.subscribe(
             f"runs.{stream}",
             stream=stream,
+            cb=message,
             ordered_consumer=True,
             pending_msgs_limit=10_000_000,
             pending_bytes_limit=PENDING_BYTES_MAX,
         )
-        count = 0
-        while count < events:
-            page = [(await subscription.next_msg(timeout=WAIT_S)).data]
-            waiting = subscription.pending_msgs
-            page += [(await subscription.next_msg(timeout=WAIT_S)).data for _ in range(min(waiting, FETCH))]
-            count += len(page)
-            yield page
+        async with asyncio.timeout(REPLAY_S_MAX):
+            await done.wait()
         await subscription.unsubscribe()
+        return len(taken)
 
     async def replay_bytes(self, stream: str) -> int:
         """Messages as the client hands them out, their payload not looked into."""
-        return sum([len(page) async for page in self._messages(stream)])
+        return await self._replay(stream, len)
 
     async def replay_objects(self, stream: str) -> int:
         """Payloads parsed."""
-        count = 0
-        async for page in self._messages(stream):
-            count += len([orjson.loads(data)["data"] for data in page])
-        return count
+        return await self._replay(stream, orjson.loads)
 
     async def reader(self, stream: str) -> Reader:
         """An ordered consumer of what is new, on a connection of its own."""

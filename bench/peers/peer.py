@@ -46,6 +46,7 @@ class Peer(ABC):
     modules: ClassVar[tuple[str, ...]] = ()
     programs: ClassVar[Mapping[str, str]] = {}
     """The programs it needs, and how to get each."""
+    ours: ClassVar[bool] = False
     folder: Path
     """Where its data lies."""
 
@@ -88,7 +89,7 @@ class Peer(ABC):
         raise NotImplementedError
 
     async def reader(self, stream: str) -> Reader:
-        """A live reader of what is appended from now on; it is at its place when this returns."""
+        """A live reader of what is appended after this returns; it may first read what was there before."""
         raise NotImplementedError
 
     async def flush(self) -> None:  # noqa: B027 # most have nothing to do

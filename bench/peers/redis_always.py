@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bench.lean import Resp
 from bench.peers.peer import Peer, Reader, Writer
 from bench.processes import Child, free_port
 
@@ -34,6 +35,7 @@ class RedisAlways(Peer):
     def __init__(self) -> None:
         self._child: Child | None = None
         self._client: Any = None
+        self._port = 0
 
     def version(self) -> str:
         """Server and client."""
@@ -45,14 +47,14 @@ class RedisAlways(Peer):
         """One server, one client with a pool of connections."""
         import redis.asyncio
 
-        self.folder = folder / "redis"
+        self.folder = folder / self.name
         self.folder.mkdir()
-        port = free_port()
+        port = self._port = free_port()
         options = [word.strip("'") for word in CONFIGURATION.split()]
         command = ["redis-server", "--port", str(port), "--dir", str(self.folder), *options]
-        self._child = Child(command, folder / "redis.log")
+        self._child = Child(command, folder / f"{self.name}.log")
         self._child.wait_for_port(port)
-        self._client = redis.asyncio.Redis(host="127.0.0.1", port=port)
+        self._client = redis.asyncio.Redis(host="127.0.0.1", port=port, protocol=2, socket_timeout=None)
 
     async def stop(self) -> None:
         """Close the pool, end the server."""
@@ -87,7 +89,52 @@ class RedisAlways(Peer):
 
     async def reader(self, stream: str) -> Reader:
         """XREAD BLOCK on a connection of its own."""
-        return _Reader(self._client, stream)
+        return _Reader(self._client, stream, await self._last(stream))
+
+    async def _last(self, stream: str) -> bytes:
+        """The id of the last entry: `$` would mean the last one when XREAD arrives."""
+        entries = await self._client.xrevrange(stream, count=1)
+        return entries[0][0] if entries else b"0-0"
+
+
+class RedisLean(RedisAlways):
+    """The same server, with a client of hiredis alone: what is left when redis-py costs nothing."""
+
+    name = "redis-lean"
+    title = "Redis, appendfsync always, hiredis alone"
+    per_acknowledgement = "as redis, written and parsed by hiredis without redis-py"
+
+    async def writer(self, stream: str) -> Writer:
+        """A connection of its own."""
+        return _LeanWriter(await Resp.connect(self._port), stream)
+
+    async def _pages(self, stream: str) -> AsyncIterator[list[Any]]:
+        connection = await Resp.connect(self._port)
+        start: bytes = b"-"
+        while True:
+            [entries] = await connection.call([("XRANGE", stream, start, "+", "COUNT", PAGE)])
+            if not entries:
+                break
+            yield [(entry, dict(zip(fields[::2], fields[1::2], strict=True))) for entry, fields in entries]
+            start = b"(" + entries[-1][0]
+        await connection.close()
+
+    async def replay_bytes(self, stream: str) -> int:
+        """XRANGE in pages, nothing made of the entries."""
+        connection, count = await Resp.connect(self._port), 0
+        start: bytes = b"-"
+        while True:
+            [entries] = await connection.call([("XRANGE", stream, start, "+", "COUNT", PAGE)])
+            if not entries:
+                break
+            count += len(entries)
+            start = b"(" + entries[-1][0]
+        await connection.close()
+        return count
+
+    async def reader(self, stream: str) -> Reader:
+        """XREAD BLOCK on a connection of its own."""
+        return _LeanReader(await Resp.connect(self._port), stream, await self._last(stream))
 
 
 class _Writer:
@@ -108,11 +155,11 @@ class _Writer:
 
 
 class _Reader:
-    def __init__(self, client: Any, stream: str) -> None:
-        self._client, self._stream = client.client(), stream
+    def __init__(self, client: Any, stream: str, last: bytes) -> None:
+        self._client, self._stream, self._last = client.client(), stream, last
 
     async def __aiter__(self) -> AsyncIterator[str]:
-        last: bytes | str = "$"
+        last = self._last
         while True:
             answer = await self._client.xread({self._stream: last}, count=PAGE, block=60_000)
             for _, entries in answer:
@@ -122,3 +169,33 @@ class _Reader:
     async def close(self) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await self._client.aclose()
+
+
+class _LeanWriter:
+    def __init__(self, connection: Resp, stream: str) -> None:
+        self._connection, self._stream = connection, stream
+
+    async def append(self, texts: Sequence[str]) -> None:
+        await self._connection.call(
+            [("XADD", self._stream, "*", "type", "stdout", "data", text) for text in texts]
+        )
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+
+class _LeanReader:
+    def __init__(self, connection: Resp, stream: str, last: bytes) -> None:
+        self._connection, self._stream, self._last = connection, stream, last
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        last = self._last
+        while True:
+            read = ("XREAD", "COUNT", PAGE, "BLOCK", 60_000, "STREAMS", self._stream, last)
+            [answer] = await self._connection.call([read])
+            for _, entries in answer or ():
+                for last, fields in entries:  # noqa: B007 # the next XREAD goes on behind the last one
+                    yield fields[3].decode()
+
+    async def close(self) -> None:
+        await self._connection.close()

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from bench import results
 from bench.common import scratch
+from bench.peers.durable_streams import DurableStreams
 from bench.peers.nats_jetstream import NatsAlways, NatsDefault
 from bench.peers.peer import Peer
 from bench.peers.postgres import Postgres
-from bench.peers.redis_always import RedisAlways
+from bench.peers.redis_always import RedisAlways, RedisLean
 
-PEERS: tuple[type[Peer], ...] = (RedisAlways, Postgres, NatsDefault, NatsAlways)
+PEERS: tuple[type[Peer], ...] = (RedisAlways, RedisLean, Postgres, NatsDefault, NatsAlways, DurableStreams)
 
 
 def wanted(name: str) -> bool:
@@ -43,11 +45,24 @@ async def running(kinds: Sequence[type[Peer]]) -> AsyncIterator[tuple[Path, list
         folder = name.resolve()
         folder.chmod(0o711)  # a server that runs as a user of its own must reach its data
         async with AsyncExitStack() as stack:
-            peers = present(kinds)
-            for peer in peers:
+            alive: list[Peer] = []
+            for peer in present(kinds):
                 stack.push_async_callback(peer.stop)
-                await peer.start(folder)
-            yield folder, peers
+                if await _started(peer, folder):
+                    alive.append(peer)
+            yield folder, alive
+
+
+async def _started(peer: Peer, folder: Path) -> bool:
+    """Start it; one that does not start is named like one that is not installed."""
+    try:
+        await peer.start(folder)
+    except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
+        if peer.ours:
+            raise
+        results.note_missing(peer.title, f"it does not start here: {error}")
+        return False
+    return True
 
 
 def emptied(folder: Path) -> Path:
