@@ -16,6 +16,7 @@ from bench import embedded, results
 from bench.common import CELL_S, ROUNDS, SHORT, machine, table
 from bench.counting import percentile
 from bench.load import drive
+from bench.peers.crownest import CrowNest, CrowNestPost
 from bench.peers.peer import Peer, Sample
 from bench.peers.registry import PEERS, emptied, running, wanted
 
@@ -89,16 +90,17 @@ COLUMNS = ["side", "events/s", "MB/s", "p50 ms", "p99 ms", "server CPU us/event"
 def _compare(cell: str, rows: list[list[object]]) -> None:
     """Ours served against servers, ours embedded against what is embedded."""
     rates = {str(row[0]): float(str(row[1])) for row in rows}
-    own = embedded.TITLES["ours"]
-    inside = {title for side, title in embedded.TITLES.items() if side != "ours"}
-    results.compare(
-        f"append embedded, {cell}", rates[own], {t: r for t, r in rates.items() if t in inside}, "events/s"
-    )
+    inside = {title: rates.pop(title) for title in embedded.TITLES.values() if title in rates}
+    own = inside.pop(embedded.TITLES["ours"])
+    results.compare(f"append, {cell}, embedded", own, inside, "events/s")
+    served = {title: rates.pop(title) for title in (CrowNest.title, CrowNestPost.title)}
+    for title, rate in served.items():
+        results.compare(f"append, {cell}, {title.partition(', ')[2]}", rate, rates, "events/s")
 
 
 async def measure() -> None:
     """Print a table for every shape."""
-    async with running(PEERS) as (folder, peers):
+    async with running((CrowNest, CrowNestPost, *PEERS)) as (folder, peers):
         sides = _sides(folder, peers)
         for runs, size in SHAPES:
             samples = await _rounds(sides, runs, size)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import workload
-from bench.load import SPREAD, WARMING, drive
+from bench.load import SPREAD, WARMING, drive, mark
 from bench.peers.peer import Sample
 from bench.stores import create_run, open_log
 from eventstore.log import Append, EventLog, NewEvent
@@ -54,20 +54,16 @@ def about(side: str) -> str:
     return f"eventsourcing {version('eventsourcing')}, {sqlite}" if side == "eventsourcing" else sqlite
 
 
+def command(side: str, writers: int, size: int, seconds: float, folder: Path) -> list[str]:
+    """What measures this side, in a folder that is empty or new."""
+    shape = (side, str(writers), str(size), str(seconds), str(folder))
+    return [sys.executable, "-m", "bench.embedded", *shape]
+
+
 def measure(side: str, writers: int, size: int, seconds: float, folder: Path) -> Sample:
-    """Run this program; the folder must be empty or new."""
-    command = [
-        sys.executable,
-        "-m",
-        "bench.embedded",
-        side,
-        str(writers),
-        str(size),
-        str(seconds),
-        str(folder),
-    ]
-    answer = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    return Sample(**json.loads(answer.stdout))
+    """Run this program."""
+    words = command(side, writers, size, seconds, folder)
+    return Sample(**json.loads(subprocess.run(words, stdout=subprocess.PIPE, check=True).stdout))
 
 
 class _Ours:
@@ -103,6 +99,7 @@ def turns(
             append(share[0])
     latencies: list[float] = []
     events = text_bytes = turn = 0
+    mark()
     cpu, began = time.process_time(), time.perf_counter()
     while time.perf_counter() - began < seconds:
         for append, share, size in zip(appends, shares, sizes, strict=True):
@@ -112,6 +109,7 @@ def turns(
             events += size[turn % len(size)][0]
             text_bytes += size[turn % len(size)][1]
         turn += 1
+    mark()
     return Sample(events, text_bytes, time.perf_counter() - began, latencies, 0.0, time.process_time() - cpu)
 
 

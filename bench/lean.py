@@ -1,6 +1,6 @@
 """Owns the lean clients: HTTP/1.1, WebSocket and RESP, with nothing between the bench and the bytes.
 
-A client that costs more than its server measures itself. These do what a client must, for us and for others alike.
+A client that costs more than its server measures itself. These do what they must, for us and for others.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Http:
 
 
 class WebSocket:
-    """One WebSocket of text frames over a connection of `Http`. Its masks are zero, so masking costs nothing."""
+    """One WebSocket of text frames over a connection of `Http`, with masks of zero, which cost nothing."""
 
     def __init__(self, http: Http) -> None:
         self._http = http

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import time
 from collections.abc import Sequence
 
@@ -15,6 +17,12 @@ WARMING = 2
 """Appends of each writer before the clock starts: connections, prepared statements, first pages."""
 SPREAD = 977
 """How far apart in the log two writers begin."""
+
+
+def mark() -> None:
+    """Leave a sign in a trace of system calls, where a measurement begins and where it ends."""
+    with contextlib.suppress(OSError):
+        os.write(-1, b"")
 
 
 async def drive(writers: Sequence[Writer], size: int, pids: Sequence[int], seconds: float = CELL_S) -> Sample:
@@ -38,11 +46,13 @@ async def drive(writers: Sequence[Writer], size: int, pids: Sequence[int], secon
             written[1] += sizes[turn % len(sizes)]
             turn, began = turn + 1, now
 
+    mark()
     server, client, began = cpu_s(pids), time.process_time(), time.perf_counter()
     await asyncio.gather(
         *(write(*each, began + seconds) for each in zip(writers, shares, lengths, strict=True))
     )
     took = time.perf_counter() - began
+    mark()
     return Sample(written[0], written[1], took, latencies, cpu_s(pids) - server, time.process_time() - client)
 
 

@@ -25,7 +25,8 @@ from bench.peers.registry import running
 
 PEERS: tuple[type[Peer], ...] = (CrowNest, RedisAlways, RedisLean, Postgres, NatsDefault, DurableStreams)
 EVENTS = int(os.environ.get("BENCH_REPLAYED", "20000" if SHORT else "100000"))
-LONG = int(os.environ.get("BENCH_LONG", "50000" if SHORT else "1000000"))
+LONG = int(os.environ.get("BENCH_LONG", "1000000"))
+"""Left out in a short run."""
 PAGES = 200
 FLOOR = "the same bytes from a file, by our server"
 
@@ -126,12 +127,13 @@ async def _late_pages(ours: CrowNest, stream: str, events: int) -> None:
 async def measure() -> None:
     """Fill, then read, a run of each size."""
     async with running(PEERS) as (_, peers):
-        for stream, events in (("replayed", EVENTS), ("long", LONG)):
+        sizes = [("replayed", EVENTS)] if SHORT else [("replayed", EVENTS), ("long", LONG)]
+        for stream, events in sizes:
             await _fill(peers, stream, events)
             await _replays(peers, stream, events)
         for peer in peers:
             if isinstance(peer, CrowNest):
-                await _late_pages(peer, "long", LONG)
+                await _late_pages(peer, *sizes[-1])
 
 
 def main() -> None:

@@ -1,9 +1,11 @@
-"""CrowNest over HTTP: producers that append through a session or by single requests, readers of NDJSON and SSE."""
+"""CrowNest over HTTP: append sessions or single requests of producers, replay as NDJSON, tail as SSE."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import version
@@ -36,11 +38,10 @@ class CrowNest(Peer):
         self._runs: dict[str, str] = {}
         self._port = 0
         self._headers: dict[str, str] = {}
-        self._http: Http | None = None
 
     def version(self) -> str:
         """Ours, and what serves it."""
-        return f"crownest-server {version('crownest-server')}, uvicorn {version('uvicorn')}"
+        return f"this commit, uvicorn {version('uvicorn')}"
 
     async def start(self, folder: Path) -> None:
         """The bench server: the real application, and a file that it streams beside it."""
@@ -55,14 +56,16 @@ class CrowNest(Peer):
         about = orjson.loads(line)
         self._port = about["port"]
         self._headers = {"authorization": f"Bearer {about['key']}"}
-        self._http = await Http.connect(self._port, self._headers)
 
     async def stop(self) -> None:
         """Its standard input ends, and so does it."""
         if self._child is not None:
-            if self._http is not None:
-                await self._http.close()
             self._child.stop()
+
+    async def flush(self) -> None:
+        """Copy the write-ahead log into the database: its size is what the log keeps."""
+        with contextlib.closing(sqlite3.connect(self.folder / "log.sqlite")) as database:
+            database.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def pids(self) -> list[int]:
         """One process."""
@@ -75,11 +78,12 @@ class CrowNest(Peer):
     async def run_of(self, stream: str) -> str:
         """The id of the run that stands for this stream, made when it is new."""
         if stream not in self._runs:
-            assert self._http is not None
             body = orjson.dumps(
                 {"command": "make test", "template": "external", "metadata": {"name": stream}}
             )
-            answer: Any = orjson.loads(await self._http.request("POST", "/v1/workspace-runs", body, JSON))
+            http = await self.connect()
+            answer: Any = orjson.loads(await http.request("POST", "/v1/workspace-runs", body, JSON))
+            await http.close()
             self._runs[stream] = answer["workspaceRun"]["id"]
         return self._runs[stream]
 

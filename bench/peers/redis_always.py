@@ -54,7 +54,9 @@ class RedisAlways(Peer):
         command = ["redis-server", "--port", str(port), "--dir", str(self.folder), *options]
         self._child = Child(command, folder / f"{self.name}.log")
         self._child.wait_for_port(port)
-        self._client = redis.asyncio.Redis(host="127.0.0.1", port=port, protocol=2, socket_timeout=None)
+        self._client = redis.asyncio.Redis(
+            host="127.0.0.1", port=port, protocol=2, socket_timeout=None, max_connections=4096
+        )
 
     async def stop(self) -> None:
         """Close the pool, end the server."""

@@ -29,7 +29,7 @@ def wanted(name: str) -> bool:
 def present(kinds: Sequence[type[Peer]]) -> list[Peer]:
     """Those that were asked for and are installed; the others are named in the results."""
     found = []
-    for peer in (kind() for kind in kinds if wanted(kind.name)):
+    for peer in (kind() for kind in kinds if kind.ours or wanted(kind.name)):
         if (lack := peer.missing()) is not None:
             results.note_missing(peer.title, lack)
         else:
