@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 from bench import results, workload
@@ -42,7 +42,9 @@ async def _timed(read: Read, events: int, pids: list[int]) -> tuple[float, float
     return events / took, (cpu_s(pids) - server) / events * 1e6, (time.process_time() - client) / events * 1e6
 
 
-async def _rounds(sides: dict[str, tuple[Read, list[int]]], events: int, what: str) -> dict[str, list[float]]:
+async def _rounds(
+    sides: Mapping[str, tuple[Read, list[int]]], events: int, what: str
+) -> dict[str, list[float]]:
     """Medians of what `_timed` answers, every side once a round."""
     order, found = deque(sides), {title: list[tuple[float, float, float]]() for title in sides}
     for number in range(ROUNDS):

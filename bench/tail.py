@@ -33,7 +33,7 @@ MANY = 100 if SHORT else 1000
 PAUSE_S = 0.01
 """Between two events; more with more readers, so that the readers' own work has time to end."""
 READERS_A_PAUSE = 25
-ARRIVE_S_MAX = 30.0
+ARRIVE_S_MAX = 10.0 if SHORT else 30.0
 BACKLOG = 5_000 if SHORT else 30_000
 """Events already there, more than fits in a socket's buffers: who does not read them stalls."""
 BURST = 5_000 if SHORT else 50_000

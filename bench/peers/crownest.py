@@ -47,7 +47,7 @@ class CrowNest(Peer):
         """The bench server: the real application, and a file that it streams beside it."""
         self.folder = folder / self.name
         self.folder.mkdir()
-        command = [sys.executable, "-m", "bench.server", self.folder]
+        command: list[str | Path] = [sys.executable, "-m", "bench.server", self.folder]
         self._child = Child(command, folder / f"{self.name}.log", piped=True)
         assert self._child.process.stdout is not None
         line = await asyncio.to_thread(self._child.process.stdout.readline)

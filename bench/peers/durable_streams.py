@@ -47,7 +47,7 @@ class DurableStreams(Peer):
         self.folder = folder / self.name
         self.folder.mkdir()
         self._port = free_port()
-        command = ["node", PACKAGE / "server.mjs", str(self._port), self.folder]
+        command: list[str | Path] = ["node", PACKAGE / "server.mjs", str(self._port), self.folder]
         self._child = Child(command, folder / f"{self.name}.log")
         self._child.wait_for_port(self._port)
 
