@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
 from bench import embedded, results
-from bench.common import CELL_S, ROUNDS, SHORT, machine, table
+from bench.common import CELL_S, SHORT, machine, table
 from bench.counting import percentile
 from bench.load import drive
 from bench.peers.crownest import CrowNest, CrowNestPost
 from bench.peers.peer import Peer, Sample
 from bench.peers.registry import PEERS, emptied, running, wanted
+from bench.rounds import interleaved
 
 SHAPES = [(16, 1), (16, 100)] if SHORT else [(runs, size) for size in (1, 100) for runs in (1, 16, 64)]
 """Runs written at once, and events for each acknowledgement."""
@@ -54,17 +54,6 @@ def _sides(folder: Path, peers: list[Peer]) -> dict[str, Side]:
         results.note_version(embedded.TITLES[side], embedded.about(side))
         sides[embedded.TITLES[side]] = partial(_embedded, side, folder)
     return sides
-
-
-async def _rounds(sides: dict[str, Side], runs: int, size: int) -> dict[str, list[Sample]]:
-    """Every side once a round, each round another one first."""
-    order, samples = deque(sides), {title: list[Sample]() for title in sides}
-    for number in range(ROUNDS):
-        results.progress(f"append, {runs} runs x {size}: round {number + 1} of {ROUNDS}")
-        for title in order:
-            samples[title].append(await sides[title](runs, size))
-        order.rotate(-1)
-    return samples
 
 
 def _row(title: str, samples: list[Sample]) -> list[object]:
@@ -103,7 +92,10 @@ async def measure() -> None:
     async with running((CrowNest, CrowNestPost, *PEERS)) as (folder, peers):
         sides = _sides(folder, peers)
         for runs, size in SHAPES:
-            samples = await _rounds(sides, runs, size)
+            samples = await interleaved(
+                f"append, {runs} runs x {size}",
+                {title: partial(side, runs, size) for title, side in sides.items()},
+            )
             rows = [_row(title, taken) for title, taken in samples.items()]
             cell = f"{runs} runs x {size}"
             table(f"append, {cell} events for each acknowledgement ({machine()})", COLUMNS, rows)

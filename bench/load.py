@@ -56,9 +56,10 @@ async def drive(writers: Sequence[Writer], size: int, pids: Sequence[int], secon
     return Sample(written[0], written[1], took, latencies, cpu_s(pids) - server, time.process_time() - client)
 
 
-async def fill(peer: Peer, stream: str, events: int, size: int = 1000) -> None:
-    """Append so many events to one stream."""
+async def fill(peer: Peer, stream: str, events: int, size: int = 1000) -> int:
+    """Append so many events to one stream; answers how many."""
     writer = await peer.writer(stream)
     for start in range(0, events, size):
         await writer.append(workload.take(min(size, events - start), start))
     await writer.close()
+    return events

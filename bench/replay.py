@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
@@ -22,6 +21,7 @@ from bench.peers.peer import Peer
 from bench.peers.postgres import Postgres
 from bench.peers.redis_always import RedisAlways, RedisLean
 from bench.peers.registry import running
+from bench.rounds import attempt, interleaved
 
 PEERS: tuple[type[Peer], ...] = (CrowNest, RedisAlways, RedisLean, Postgres, NatsDefault, DurableStreams)
 EVENTS = int(os.environ.get("BENCH_REPLAYED", "20000" if SHORT else "100000"))
@@ -45,14 +45,11 @@ async def _timed(read: Read, events: int, pids: list[int]) -> tuple[float, float
 async def _rounds(
     sides: Mapping[str, tuple[Read, list[int]]], events: int, what: str
 ) -> dict[str, list[float]]:
-    """Medians of what `_timed` answers, every side once a round."""
-    order, found = deque(sides), {title: list[tuple[float, float, float]]() for title in sides}
-    for number in range(ROUNDS):
-        results.progress(f"replay of {events:,} events, {what}: round {number + 1} of {ROUNDS}")
-        for title in order:
-            read, pids = sides[title]
-            found[title].append(await _timed(read, events, pids))
-        order.rotate(-1)
+    """Medians of what `_timed` answers."""
+    found = await interleaved(
+        f"replay of {events:,} events, {what}",
+        {title: partial(_timed, read, events, pids) for title, (read, pids) in sides.items()},
+    )
     return {
         title: [results.median(each) for each in zip(*taken, strict=True)] for title, taken in found.items()
     }
@@ -87,20 +84,25 @@ async def _file(ours: CrowNest, path: str) -> int:
     return await lines_of(await ours.connect(), path)
 
 
-async def _fill(peers: list[Peer], stream: str, events: int) -> None:
-    """Fill a stream of each peer; print what each keeps on disk for an event."""
+async def _fill(peers: list[Peer], stream: str, events: int) -> list[Peer]:
+    """Fill a stream of each peer, print what each keeps on disk for an event; answers who managed."""
     rows: list[list[object]] = []
+    filled: list[Peer] = []
     for peer in peers:
-        results.progress(f"writing {events:,} events: {peer.title}")
+        question = f"writing {events:,} events"
+        results.progress(f"{question}: {peer.title}")
         await peer.flush()
         before = disk_bytes(peer.folder)
-        await fill(peer, stream, events)
+        if not await attempt(question, peer.title, partial(fill, peer, stream, events)):
+            continue
+        filled.append(peer)
         await peer.flush()
         rows.append([peer.title, (disk_bytes(peer.folder) - before) / events])
     text_bytes = workload.mean_bytes()
     table(
         f"bytes on disk an event of {text_bytes:.0f} bytes, {events:,} events", ["side", "bytes/event"], rows
     )
+    return filled
 
 
 async def _pages(ours: CrowNest, stream: str, after: int) -> float:
@@ -131,8 +133,7 @@ async def measure() -> None:
     async with running(PEERS) as (_, peers):
         sizes = [("replayed", EVENTS)] if SHORT else [("replayed", EVENTS), ("long", LONG)]
         for stream, events in sizes:
-            await _fill(peers, stream, events)
-            await _replays(peers, stream, events)
+            await _replays(await _fill(peers, stream, events), stream, events)
         for peer in peers:
             if isinstance(peer, CrowNest):
                 await _late_pages(peer, *sizes[-1])

@@ -11,13 +11,12 @@ import itertools
 import os
 import socket
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
 from bench import results
-from bench.common import ROUNDS, SHORT, machine, table
+from bench.common import SHORT, machine, table
 from bench.counting import percentile, rss_bytes
 from bench.load import fill
 from bench.peers.crownest import CrowNest
@@ -26,6 +25,7 @@ from bench.peers.nats_jetstream import NatsDefault
 from bench.peers.peer import Peer
 from bench.peers.redis_always import RedisAlways, RedisLean
 from bench.peers.registry import running
+from bench.rounds import attempt, interleaved
 
 PEERS: tuple[type[Peer], ...] = (CrowNest, RedisAlways, RedisLean, NatsDefault, DurableStreams)
 EVENTS = int(os.environ.get("BENCH_TAIL_EVENTS", "30" if SHORT else "100"))
@@ -149,37 +149,19 @@ def _compare(figures: dict[str, Figures]) -> None:
     )
 
 
-async def _asked(title: str, side: Callable[[], Awaitable[Figures]], found: list[Figures]) -> bool:
-    """Whether it kept up. Somebody else's server that did not is named, and not asked again; ours may not."""
-    try:
-        found.append(await side())
-    except TimeoutError:
-        if title.startswith(CrowNest.title):
-            raise
-        results.note_missing(f"tail, {title}", f"events did not arrive within {ARRIVE_S_MAX:.0f} s")
-        return False
-    return True
-
-
 async def measure() -> None:
     """Print the tables."""
     async with running(PEERS) as (_, peers):
         stream = "followed"
-        for peer in peers:
+        for peer in list(peers):
             results.progress(f"tail: writing {BACKLOG:,} events before: {peer.title}")
-            await fill(peer, stream, BACKLOG)
+            if not await attempt("tail, writing before", peer.title, partial(fill, peer, stream, BACKLOG)):
+                peers.remove(peer)
         sides = _sides(peers, stream)
-        order, found = deque(sides), {title: list[Figures]() for title in sides}
-        for number in range(ROUNDS):
-            results.progress(f"tail: round {number + 1} of {ROUNDS}")
-            for title in list(order):
-                if not await _asked(title, sides[title], found[title]):
-                    order.remove(title)
-            order.rotate(-1)
+        found = await interleaved("tail", sides)
         medians: dict[str, Figures] = {
             title: (results.median([f[0] for f in taken]), results.median([f[1] for f in taken]))
             for title, taken in found.items()
-            if title in order
         }
         rows = [[title, *figures] for title, figures in medians.items()]
         table(

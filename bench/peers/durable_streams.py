@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Sequence
@@ -14,6 +15,7 @@ from bench.peers.peer import Peer, Reader, Writer
 from bench.processes import Child, free_port
 
 PACKAGE = Path(__file__).parent / "durable-streams"
+FOUND_TRIES_MAX = 50
 JSON = "content-type: application/json\r\n"
 
 
@@ -64,6 +66,10 @@ class DurableStreams(Peer):
         """A stream of JSON messages and a connection."""
         http = await Http.connect(self._port, {})
         await http.request("PUT", f"/runs/{stream}", headers=JSON)
+        for _ in range(FOUND_TRIES_MAX):  # right behind its creation it may answer that there is none
+            if await http.send("HEAD", f"/runs/{stream}") == 200:
+                break
+            await asyncio.sleep(0.02)
         return _Writer(http, stream)
 
     async def _answers(self, stream: str) -> AsyncIterator[bytes]:
