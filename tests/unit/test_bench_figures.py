@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,14 @@ def test_every_question_is_found_and_has_an_answer() -> None:
     for name in found:
         text = Path(command.__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
         assert "\ndef main() -> None:" in text
+
+
+def test_the_benches_run_the_locked_server() -> None:
+    """`.venv-bench` has what `.venv` has: figures of other versions would be figures of another server."""
+    locks = Path(command.__file__).parents[1] / "requirements"
+    runtime, benches = (
+        set(re.findall(r"^[\w.-]+==\S+", (locks / name).read_text(encoding="utf-8"), re.MULTILINE))
+        for name in ("runtime.txt", "bench.txt")
+    )
+    assert runtime
+    assert runtime <= benches
