@@ -42,12 +42,14 @@ if [ ! -e "$stamp" ] || [ requirements/bench.txt -nt "$stamp" ]; then
     echo "installing the locked dependencies of the benches into .venv-bench" >&2
     [ -x .venv-bench/bin/python ] || "$python" -m venv .venv-bench
     pip=".venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes"
-    if $pip -r requirements/bench.txt; then
-        touch "$stamp"
-    else
+    fits=yes
+    $pip -r requirements/bench.txt -r requirements/build.txt || fits=no
+    if [ "$fits" = no ]; then
         echo "not all peers' packages fit this machine: only our own dependencies are installed" >&2
-        $pip -r requirements/runtime.txt
+        $pip -r requirements/runtime.txt -r requirements/build.txt
     fi
+    .venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+    [ "$fits" = no ] || touch "$stamp"
 fi
 
 peer=bench/peers/durable-streams
