@@ -36,6 +36,7 @@ async def _served(peer: Peer, runs: int, size: int) -> Sample:
     finally:
         for writer in writers:
             await writer.close()
+        await peer.renew()
 
 
 async def _embedded(side: str, folder: Path, runs: int, size: int) -> Sample:

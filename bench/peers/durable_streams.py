@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Sequence
@@ -15,7 +14,6 @@ from bench.peers.peer import Peer, Reader, Writer
 from bench.processes import Child, free_port
 
 PACKAGE = Path(__file__).parent / "durable-streams"
-FOUND_TRIES_MAX = 50
 JSON = "content-type: application/json\r\n"
 
 
@@ -28,7 +26,7 @@ class DurableStreams(Peer):
 
     def __init__(self) -> None:
         self._child: Child | None = None
-        self._port = 0
+        self._port = self._starts = 0
 
     def missing(self) -> str | None:
         """Node.js, and the packages beside this module."""
@@ -46,7 +44,8 @@ class DurableStreams(Peer):
 
     async def start(self, folder: Path) -> None:
         """One process."""
-        self.folder = folder / self.name
+        self._starts += 1
+        self.folder = folder / f"{self.name}-{self._starts}"
         self.folder.mkdir()
         self._port = free_port()
         command: list[str | Path] = ["node", PACKAGE / "server.mjs", str(self._port), self.folder]
@@ -58,6 +57,11 @@ class DurableStreams(Peer):
         if self._child is not None:
             self._child.stop()
 
+    async def renew(self) -> None:
+        """Start again with nothing: it keeps 100 files open, and refuses appends to those that it closes."""
+        await self.stop()
+        await self.start(self.folder.parent)
+
     def pids(self) -> list[int]:
         """One process."""
         return [self._child.pid] if self._child else []
@@ -66,10 +70,6 @@ class DurableStreams(Peer):
         """A stream of JSON messages and a connection."""
         http = await Http.connect(self._port, {})
         await http.request("PUT", f"/runs/{stream}", headers=JSON)
-        for _ in range(FOUND_TRIES_MAX):  # right behind its creation it may answer that there is none
-            if await http.send("HEAD", f"/runs/{stream}") == 200:
-                break
-            await asyncio.sleep(0.02)
         return _Writer(http, stream)
 
     async def _answers(self, stream: str) -> AsyncIterator[bytes]:

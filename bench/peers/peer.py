@@ -95,6 +95,9 @@ class Peer(ABC):
     async def flush(self) -> None:  # noqa: B027 # most have nothing to do
         """Let it bring its data files up to date before they are measured."""
 
+    async def renew(self) -> None:  # noqa: B027 # most do not mind
+        """Make room for new streams, now that nobody writes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
