@@ -56,11 +56,12 @@ def disk_bytes(folder: Path) -> int:
         folders[:] = [name for name in folders if name not in RECYCLED_FOLDERS]
         for name in files:
             if not name.endswith(RECYCLED):
-                total += _allocated(Path(where, name))
+                total += allocated(Path(where, name))
     return total
 
 
-def _allocated(path: Path) -> int:
+def allocated(path: Path) -> int:
+    """Bytes that a file takes on the disk, 0 when it is gone."""
     try:
         return path.stat().st_blocks * 512
     except OSError:  # compacted away while we walked

@@ -132,17 +132,19 @@ class WebSocket:
 class Resp:
     """One connection that speaks Redis' protocol through hiredis alone."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, encoding: str | None
+    ) -> None:
         import hiredis
 
         self._reader, self._writer = reader, writer
         self._pack = hiredis.pack_command
-        self._parser: Any = hiredis.Reader()
+        self._parser: Any = hiredis.Reader(encoding=encoding) if encoding else hiredis.Reader()
 
     @classmethod
-    async def connect(cls, port: int) -> Resp:
-        """Connect to loopback."""
-        return cls(*await asyncio.open_connection("127.0.0.1", port, limit=BUFFER_BYTES))
+    async def connect(cls, port: int, encoding: str | None = None) -> Resp:
+        """Connect to loopback; with an encoding, answers are `str`."""
+        return cls(*await asyncio.open_connection("127.0.0.1", port, limit=BUFFER_BYTES), encoding)
 
     async def call(self, commands: Sequence[tuple[str | bytes | int, ...]]) -> list[Any]:
         """Send all in one write; all answers."""

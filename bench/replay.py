@@ -12,7 +12,7 @@ from functools import partial
 
 from bench import results, workload
 from bench.common import ROUNDS, SHORT, machine, table
-from bench.counting import cpu_s, disk_bytes
+from bench.counting import cpu_s
 from bench.load import fill
 from bench.peers.crownest import CrowNest, lines_of
 from bench.peers.durable_streams import DurableStreams
@@ -92,12 +92,12 @@ async def _fill(peers: list[Peer], stream: str, events: int) -> list[Peer]:
         question = f"writing {events:,} events"
         results.progress(f"{question}: {peer.title}")
         await peer.flush()
-        before = disk_bytes(peer.folder)
+        before = await peer.disk_bytes()
         if not await attempt(question, peer.title, partial(fill, peer, stream, events)):
             continue
         filled.append(peer)
         await peer.flush()
-        rows.append([peer.title, (disk_bytes(peer.folder) - before) / events])
+        rows.append([peer.title, (await peer.disk_bytes() - before) / events])
     text_bytes = workload.mean_bytes()
     table(
         f"bytes on disk an event of {text_bytes:.0f} bytes, {events:,} events", ["side", "bytes/event"], rows

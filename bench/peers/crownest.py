@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from bench.counting import allocated, disk_bytes
 from bench.lean import Http, WebSocket
 from bench.peers.peer import Peer, Reader, Writer
 from bench.processes import Child
@@ -21,6 +22,7 @@ from bench.processes import Child
 EVENTS_MAX = 500
 """In one batch; what is more is sent as several."""
 PRODUCER = "bench"
+DATABASE = "log.sqlite"
 JSON = "content-type: application/json\r\n"
 NDJSON = "accept: application/x-ndjson\r\n"
 
@@ -62,10 +64,14 @@ class CrowNest(Peer):
         if self._child is not None:
             self._child.stop()
 
-    async def flush(self) -> None:
-        """Copy the write-ahead log into the database: its size is what the log keeps."""
-        with contextlib.closing(sqlite3.connect(self.folder / "log.sqlite")) as database:
-            database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    async def disk_bytes(self) -> int:
+        """The database's pages as a reader sees them, those that are still in its write-ahead log too."""
+        others = disk_bytes(self.folder) - allocated(self.folder / DATABASE)
+        uri = f"file:{self.folder / DATABASE}?mode=ro"
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as database:
+            (pages,) = database.execute("PRAGMA page_count").fetchone()
+            (size,) = database.execute("PRAGMA page_size").fetchone()
+        return others + int(pages) * int(size)
 
     def pids(self) -> list[int]:
         """One process."""

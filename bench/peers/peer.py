@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
+from bench.counting import disk_bytes
+
 
 class Writer(Protocol):
     """One writer of one stream."""
@@ -94,6 +96,10 @@ class Peer(ABC):
 
     async def flush(self) -> None:  # noqa: B027 # most have nothing to do
         """Let it bring its data files up to date before they are measured."""
+
+    async def disk_bytes(self) -> int:
+        """What its data takes on the disk, without journals that are used again."""
+        return disk_bytes(self.folder)
 
     async def renew(self) -> None:  # noqa: B027 # most do not mind
         """Make room for new streams, now that nobody writes."""

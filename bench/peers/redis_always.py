@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -110,27 +110,24 @@ class RedisLean(RedisAlways):
         """A connection of its own."""
         return _LeanWriter(await Resp.connect(self._port), stream)
 
-    async def _pages(self, stream: str) -> AsyncIterator[list[Any]]:
-        connection = await Resp.connect(self._port)
-        start: bytes = b"-"
-        while True:
-            [entries] = await connection.call([("XRANGE", stream, start, "+", "COUNT", PAGE)])
-            if not entries:
-                break
-            yield [(entry, dict(zip(fields[::2], fields[1::2], strict=True))) for entry, fields in entries]
-            start = b"(" + entries[-1][0]
-        await connection.close()
-
     async def replay_bytes(self, stream: str) -> int:
         """XRANGE in pages, nothing made of the entries."""
-        connection, count = await Resp.connect(self._port), 0
-        start: bytes = b"-"
+        return await self._replay(await Resp.connect(self._port), stream, len)
+
+    async def replay_objects(self, stream: str) -> int:
+        """The same, decoded by hiredis, with each entry as an object of type and text."""
+        connection = await Resp.connect(self._port, "utf-8")
+        return await self._replay(connection, stream, lambda page: len([(at[1], at[3]) for _, at in page]))
+
+    async def _replay(self, connection: Resp, stream: str, take: Callable[[list[Any]], int]) -> int:
+        count, start = 0, "-"
         while True:
-            [entries] = await connection.call([("XRANGE", stream, start, "+", "COUNT", PAGE)])
-            if not entries:
+            [page] = await connection.call([("XRANGE", stream, start, "+", "COUNT", PAGE)])
+            if not page:
                 break
-            count += len(entries)
-            start = b"(" + entries[-1][0]
+            count += take(page)
+            last = page[-1][0]
+            start = "(" + (last if isinstance(last, str) else last.decode())
         await connection.close()
         return count
 
