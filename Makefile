@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOMS := evidence eventstore projections runs runner api cli client witness verifier
 
-.PHONY: help setup setup-dev demo test check sdists bench crash fuzz conformance matrix races schemathesis docs vectors verifier format clean
+.PHONY: help setup setup-dev demo test check sdists bench bench-setup crash fuzz conformance matrix races schemathesis docs vectors verifier format clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -40,14 +40,11 @@ check: setup-dev ## format, lint, imports, types
 sdists: setup-dev ## run others' source distributions through run-archive (downloads them)
 	@$(BIN)/python -m tests.interop.sdists
 
-bench: setup-dev ## figures, as ratios against something in the same run (BENCH_ROUNDS, BENCH_LONG, ...)
-	@$(BIN)/python -m bench.append
-	@$(BIN)/python -m bench.disk
-	@$(BIN)/python -m bench.packs
-	@$(BIN)/python -m bench.proof_cost
-	@$(BIN)/python -m bench.replay
-	@$(BIN)/python -m bench.tail
-	@$(BIN)/python -m bench.verify
+bench-setup: ## what the benches measure us against: servers of others, and .venv-bench
+	@PYTHON=$(PYTHON) sh bench/setup.sh
+
+bench: bench-setup ## figures beside others' in one interleaved run (BENCH_ARGS="--only append --peers redis --short")
+	@.venv-bench/bin/python -m bench $(BENCH_ARGS)
 
 crash: setup-dev ## kill -9 and power cuts under load (CRASH_KILLS=100 CRASH_CUTS=50)
 	@$(BIN)/python -m tests.simulation.crash --kills $(or $(CRASH_KILLS),100) --cuts $(or $(CRASH_CUTS),50) $(if $(CRASH_SEED),--seed $(CRASH_SEED),)
@@ -81,4 +78,4 @@ format: setup-dev ## let the formatter and the fixable lints do their work
 	@$(BIN)/ruff check --fix .
 
 clean: ## remove the environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-bench bench/peers/durable-streams/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,92 +1,115 @@
-"""What does the proof cost? Appends with proof against raw `sqlite3` group commits of the payload rows alone.
+"""How fast are events acknowledged, one and a hundred at a time, by 1, 16 and 64 writers of a run each?
 
-Both sides are durable (WAL, synchronous=FULL). The raw side writes, in one transaction and one fsync, what
-as many writers would have waiting: its rows hold the payload and nothing else, and it is made beforehand.
+Every side is durable as its name says. `raw` is a floor: SQLite's group commit of the payload rows alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-import time
+import itertools
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
-from bench.common import interleaved, line, machine, scratch, table
-from bench.stores import create_run, open_log
-from eventstore.log import Append, NewEvent
-from evidence.canonical import encode
+from bench import embedded, results
+from bench.common import CELL_S, SHORT, machine, table
+from bench.counting import percentile
+from bench.load import drive
+from bench.peers.crownest import CrowNest, CrowNestPost
+from bench.peers.peer import Peer, Sample
+from bench.peers.registry import PEERS, emptied, running, wanted
+from bench.rounds import interleaved
 
-COMMITS_MAX = 300
-ROWS = 40_000
-"""Rows a measurement at most, and commits: a second or two on a disk that syncs in a millisecond."""
-SHAPES = [(writers, batch) for batch in (1, 100) for writers in (1, 16, 64)]
+SHAPES = [(16, 1), (16, 100)] if SHORT else [(runs, size) for size in (1, 100) for runs in (1, 16, 64)]
+"""Runs written at once, and events for each acknowledgement."""
+EMBEDDED = ("ours", "eventsourcing", "raw")
 
-
-def clean(folder: Path) -> None:
-    """Every measurement starts with an empty folder."""
-    for leftover in folder.glob("*.sqlite*"):
-        leftover.unlink()
-
-
-def raw(folder: Path, writers: int, batch: int, commits: int) -> float:
-    """Rows per second of one thread that commits `writers * batch` payload rows at a time."""
-    file = folder / "raw.sqlite"
-    clean(folder)
-    db = sqlite3.connect(file, isolation_level=None)
-    db.execute("PRAGMA journal_mode=WAL")
-    db.execute("PRAGMA synchronous=FULL")
-    db.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY, payload BLOB)")
-    rows = writers * batch
-    stamp = {"type": "stdout", "createdAt": "2026-11-22T14:03:00.000Z"}
-    payloads = [(encode({**line(number), **stamp, "seq": number}),) for number in range(rows)]
-    began = time.perf_counter()
-    for _ in range(commits):
-        db.execute("BEGIN IMMEDIATE")
-        db.executemany("INSERT INTO rows (payload) VALUES (?)", payloads)
-        db.execute("COMMIT")
-    took = time.perf_counter() - began
-    db.close()
-    return commits * rows / took
+Side = Callable[[int, int], Awaitable[Sample]]
+_number = itertools.count()
 
 
-async def ours(folder: Path, writers: int, batch: int, commits: int) -> float:
-    """Events per second of as many tasks that append a batch and wait, each to a run of its own."""
-    clean(folder)
-    log = await open_log(folder / "log.sqlite")
-    runs = [await create_run(log) for _ in range(writers)]
+async def _served(peer: Peer, runs: int, size: int) -> Sample:
+    turn = next(_number)
+    writers = [await peer.writer(f"run-{turn}-{number}") for number in range(runs)]
+    try:
+        return await drive(writers, size, peer.pids())
+    finally:
+        for writer in writers:
+            await writer.close()
+        await peer.renew()
 
-    events = [NewEvent("stdout", line(number)) for number in range(batch)]
 
-    async def write(run_id: str) -> None:
-        for _ in range(commits):
-            await log.append(Append(run_id, None, events))
+async def _embedded(side: str, folder: Path, runs: int, size: int) -> Sample:
+    place = emptied(folder / side)
+    return await asyncio.to_thread(embedded.measure, side, runs, size, CELL_S, place)
 
-    began = time.perf_counter()
-    await asyncio.gather(*(write(run_id) for run_id in runs))
-    took = time.perf_counter() - began
-    await log.aclose()
-    return commits * writers * batch / took
+
+def _sides(folder: Path, peers: list[Peer]) -> dict[str, Side]:
+    sides: dict[str, Side] = {peer.title: partial(_served, peer) for peer in peers}
+    for side in EMBEDDED:
+        if side == "eventsourcing" and not wanted(side):
+            continue
+        if (lack := embedded.missing(side)) is not None:
+            results.note_missing(embedded.TITLES[side], lack)
+            continue
+        results.note_version(embedded.TITLES[side], embedded.about(side))
+        sides[embedded.TITLES[side]] = partial(_embedded, side, folder)
+    return sides
+
+
+def _row(title: str, samples: list[Sample]) -> list[object]:
+    """Medians over the rounds."""
+
+    def median(figure: Callable[[Sample], float]) -> float:
+        return results.median([figure(sample) for sample in samples])
+
+    return [
+        title,
+        median(lambda s: s.events / s.took_s),
+        median(lambda s: s.text_bytes / s.took_s / 1e6),
+        median(lambda s: percentile(s.latencies_s, 50) * 1e3),
+        median(lambda s: percentile(s.latencies_s, 99) * 1e3),
+        median(lambda s: s.server_cpu_s / s.events * 1e6),
+        median(lambda s: s.client_cpu_s / s.events * 1e6),
+    ]
+
+
+COLUMNS = ["side", "events/s", "MB/s", "p50 ms", "p99 ms", "server CPU us/event", "client CPU us/event"]
+
+
+def _compare(cell: str, rows: list[list[object]]) -> None:
+    """Ours served against servers, ours embedded against what is embedded."""
+    rates = {str(row[0]): float(str(row[1])) for row in rows}
+    inside = {title: rates.pop(title) for title in embedded.TITLES.values() if title in rates}
+    own = inside.pop(embedded.TITLES["ours"])
+    results.compare(f"append, {cell}, embedded", own, inside, "events/s")
+    served = {title: rates.pop(title) for title in (CrowNest.title, CrowNestPost.title)}
+    for title, rate in served.items():
+        results.compare(f"append, {cell}, {title.partition(', ')[2]}", rate, rates, "events/s")
+
+
+async def measure() -> None:
+    """Print a table for every shape."""
+    async with running((CrowNest, CrowNestPost, *PEERS)) as (folder, peers):
+        sides = _sides(folder, peers)
+        for runs, size in SHAPES:
+            samples = await interleaved(
+                f"append, {runs} runs x {size}",
+                {title: partial(side, runs, size) for title, side in sides.items()},
+            )
+            rows = [_row(title, taken) for title, taken in samples.items()]
+            cell = f"{runs} runs x {size}"
+            table(f"append, {cell} events for each acknowledgement ({machine()})", COLUMNS, rows)
+            _compare(cell, rows)
 
 
 def main() -> None:
-    """Print the table."""
-    rows: list[list[object]] = []
-    with scratch() as folder:
-        for writers, batch in SHAPES:
-            commits = max(10, min(COMMITS_MAX, ROWS // (writers * batch)))
-            figures = interleaved(
-                {
-                    "raw": lambda: raw(folder, writers, batch, commits),  # noqa: B023 # called within the round
-                    "ours": lambda: asyncio.run(ours(folder, writers, batch, commits)),  # noqa: B023 # the same
-                }
-            )
-            rows.append([writers, batch, figures["raw"], figures["ours"], figures["raw"] / figures["ours"]])
-    table(
-        f"append with proof against raw group commit ({machine()})",
-        ["writers", "events/append", "raw rows/s", "ours events/s", "raw/ours"],
-        rows,
-    )
+    """Ask the question."""
+    import uvloop
+
+    uvloop.run(measure())
 
 
 if __name__ == "__main__":
     main()
+    results.show_ratios()

@@ -14,7 +14,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.append import clean
 from bench.common import ROUNDS, interleaved, line, machine, scratch, table
 from bench.stores import create_run, open_log
 from eventstore import appending
@@ -26,6 +25,12 @@ from evidence.record import format_time
 
 EVENTS = int(os.environ.get("BENCH_PROOF_EVENTS", "40000"))
 BATCH = 100
+
+
+def clean(folder: Path) -> None:
+    """Every measurement starts with an empty folder."""
+    for leftover in folder.glob("*.sqlite*"):
+        leftover.unlink()
 
 
 class Counted(CompactRange):

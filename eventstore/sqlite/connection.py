@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import quote
 
-from eventstore.durable import make_directory, make_file
+from eventstore.durable import fsync_directory, make_directory, make_file
 from eventstore.sqlite.queries import LOG
 
 SQLITE_VERSION_MIN = (3, 27, 0)
@@ -64,7 +64,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
             f"{'.'.join(map(str, SQLITE_VERSION_MIN))} or newer: use a newer Python"
         )
     make_directory(path.parent)
-    make_file(path)  # SQLite gives its WAL the mode of the database, and its name durability of its own
+    _make_database(path)
     connection = sqlite3.connect(
         path, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS_CACHED
     )
@@ -76,6 +76,20 @@ def open_writer(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _make_database(path: Path) -> None:
+    """Make the file if it is new: SQLite gives its WAL that mode, and its name durability of its own.
+
+    One that is there is not opened, not even to be closed again: closing any descriptor of a file drops all
+    locks that this process has on it, those of another connection's SQLite too. Then whoever opened the
+    database from outside would think itself the last one as it leaves, and take the write-ahead log away
+    from under the running server, acknowledged events and all.
+    """
+    if path.exists():
+        fsync_directory(path.parent)  # a crash may have come between the file and its name's fsync
+    else:
+        make_file(path)
 
 
 def empty_wal(writer: sqlite3.Connection) -> str:

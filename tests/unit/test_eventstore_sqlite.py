@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -363,6 +364,28 @@ def test_a_migration_that_fails_leaves_nothing_of_itself(tmp_path: Path) -> None
     assert migrations.schema_version(writer, path) == 5
     writer.close()
     assert "half" not in tables(path)
+
+
+LOOK = """
+import sqlite3, sys
+with sqlite3.connect(sys.argv[1]) as database:
+    print(database.execute("SELECT count(*) FROM events").fetchone()[0])
+database.close()
+"""
+
+
+async def test_somebody_who_looks_from_outside_takes_nothing_away(tmp_path: Path) -> None:
+    """A process that opens and leaves the database must find it in use, else it removes the WAL."""
+    async with opened("sqlite", tmp_path) as world:
+        await world.create()
+        for expected in (2, 3):
+            await world.log.append(Append(RUN, None, [event()]))
+            looked = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", LOOK, str(tmp_path / "log.sqlite"), stdout=asyncio.subprocess.PIPE
+            )
+            found, _ = await looked.communicate()
+            assert int(found) == expected
+            assert (tmp_path / "log.sqlite-wal").exists()
 
 
 async def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:

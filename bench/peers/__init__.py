@@ -1,0 +1,1 @@
+"""Others' logs, each started, driven and stopped by a module of its own."""
