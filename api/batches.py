@@ -17,13 +17,15 @@ import orjson
 
 from api.bodies import DuplicateKey, without_duplicates
 from eventstore.log import NewEvent
-from evidence.fold import OUTPUT_EVENT_BYTES_MAX
+from evidence.fold import OUTPUT_EVENT_BYTES_MAX, OUTPUT_TYPES
 from runs.recording import Batch
 from runs.refusal import Refusal
 
 EVENTS_MAX = 500
 """In one batch. Batches that wait together share an append, so that small ones cost little."""
 NUMBER_MAX = 2**53 - 1
+TEXT_CHARS_MAX = OUTPUT_EVENT_BYTES_MAX // 4
+"""So many characters are never more bytes than an event may hold."""
 _PRODUCER_ID = re.compile(r"[!-~]{1,64}", re.ASCII)
 _ESCAPED_LETTER = re.compile(rb"\\u00[4-7]", re.IGNORECASE)
 """Some spelling of a letter that a key could hide behind."""
@@ -60,6 +62,31 @@ def parse_batch(data: bytes) -> Batch:
 
 def _batch(producer_id: str, number: int, expected: int | None, items: list[Any]) -> Batch:
     mark = {"id": producer_id, "number": number}
+    return _text_batch(mark, expected, items) or _any_batch(mark, expected, items)
+
+
+def _text_batch(mark: dict[str, Any], expected: int | None, items: list[Any]) -> Batch | None:
+    """The batch if it is the usual one, text of no great length; None to have each event looked at."""
+    try:
+        kinds, texts = [item["type"] for item in items], [item["data"] for item in items]
+        usual = (
+            OUTPUT_TYPES.issuperset(kinds)
+            and set(map(type, texts)) <= {str}
+            and max(map(len, texts), default=0) <= TEXT_CHARS_MAX
+            and set(map(len, items)) <= {2}
+        )
+    except (KeyError, TypeError):
+        return None
+    if not usual:
+        return None
+    pairs = list(zip(kinds, texts, strict=True))
+    events = [NewEvent(kind, {"data": text, "producer": mark}) for kind, text in pairs]
+    stdout = "".join([text for kind, text in pairs if kind == "stdout"]).encode()
+    stderr = "".join([text for kind, text in pairs if kind == "stderr"]).encode()
+    return Batch(mark["id"], mark["number"], expected, events, stdout, stderr)
+
+
+def _any_batch(mark: dict[str, Any], expected: int | None, items: list[Any]) -> Batch:
     events: list[NewEvent] = []
     stdout: list[bytes] = []
     stderr: list[bytes] = []
@@ -84,7 +111,7 @@ def _batch(producer_id: str, number: int, expected: int | None, items: list[Any]
             raise _wrong(f"events.{index}", f"holds {len(raw)} bytes; at most {OUTPUT_EVENT_BYTES_MAX} fit")
         events.append(NewEvent(kind, fields))
         (stdout if kind == "stdout" else stderr).append(raw)
-    return Batch(producer_id, number, expected, events, b"".join(stdout), b"".join(stderr))
+    return Batch(mark["id"], mark["number"], expected, events, b"".join(stdout), b"".join(stderr))
 
 
 def _raw_output(index: int, text: object, encoded: object) -> tuple[bytes, dict[str, object]]:
@@ -106,10 +133,13 @@ def _raw_output(index: int, text: object, encoded: object) -> tuple[bytes, dict[
 def _refuse_duplicates(data: bytes, body: dict[str, Any], items: list[Any]) -> None:
     """Refuse a key that stands twice (CONTRACT §11), which orjson does not tell.
 
-    Reading everything again takes longer than all the rest, so it is done only where that could be: with keys
-    of other names, with a letter that is spelled as a number, or when the names of the keys stand in the
-    bytes more often than there are keys (in output, say).
+    What orjson writes back exactly as it came had none. Reading everything again takes longer than all the
+    rest, so of other spellings it is done only where it could be: with keys of other names, with a letter
+    that is spelled as a number, or when the names of the keys stand in the bytes more often than there are
+    keys (in output, say).
     """
+    if orjson.dumps(body) == data:
+        return
     keys = len(body) + 2 * len(items)
     known = len(body) == 3 + ("expectedHead" in body) and all(len(item) == 2 for item in items)
     counted = sum(data.count(name) for name in _KEYS)

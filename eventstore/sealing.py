@@ -22,7 +22,6 @@ RESERVED_FIELDS = frozenset({"type", "seq", "createdAt"})
 SEQ_MAX = 2**32 - 1
 """Events of one stream: a row's place is the stream's number and the seq side by side in 64 bits."""
 
-_OUTPUT = b'{"createdAt":"%b","data":%b,"seq":%d,"type":"%b"}'
 _TYPE = re.compile(r"[a-z_]{1,32}", re.ASCII)
 
 
@@ -94,12 +93,12 @@ def seal(
         raise ValueError(f"{stream}: a stream ends at {SEQ_MAX} events; start another one")
     rows: list[StoredEvent] = []
     blocks: list[tuple[int, Block]] = []
-    marks: dict[int, bytes] = {}
+    payloads = _Payloads(created_at)
     for event in events:
         seq += 1
         type_ = event.type
         _check_type(type_)
-        payload = _payload(event.fields, type_, seq, created_at, marks)
+        payload = payloads.of(event.fields, type_, seq)
         size = len(payload)
         if size > payload_bytes_max:
             raise ValueError(f"{stream}: a {type_} event of {size} bytes; at most {payload_bytes_max} fit")
@@ -115,26 +114,36 @@ def seal(
     return Sealed(rows, after, blocks)
 
 
-def _payload(
-    fields: Mapping[str, object], type_: str, seq: int, created_at: str, marks: dict[int, bytes]
-) -> bytes:
-    """The canonical bytes of the whole event (P1.1).
+class _Payloads:
+    """Writes the canonical bytes of the events of one append (P1.1), which all have its one time.
 
-    Output, which is nearly all of a log, has its few keys written down in their order. `marks` remembers
-    the bytes of `producer` for one call of `seal`: the events of a batch share that object.
+    Output, which is nearly all of a log, has its few keys written down in their order, and what its events
+    have in common once: the time, and `producer`, which the events of a batch share.
     """
-    if "data" in fields and (len(fields) == 1 or (len(fields) == 2 and "producer" in fields)):
-        data = encode(fields["data"])
-        if len(fields) == 2:
-            producer = fields["producer"]
-            mark = marks.get(id(producer))
-            if mark is None:
-                mark = marks[id(producer)] = encode(producer)
-            data += b',"producer":' + mark
-        return _OUTPUT % (created_at.encode(), data, seq, type_.encode())
-    if not RESERVED_FIELDS.isdisjoint(fields):
-        raise ValueError(f"a {type_} event brings a field of its own named type, seq or createdAt")
-    return encode({**fields, "type": type_, "seq": seq, "createdAt": created_at})
+
+    def __init__(self, created_at: str) -> None:
+        self._created_at = created_at
+        self._beginning = b'{"createdAt":"%b","data":' % created_at.encode()
+        self._marks: dict[int, bytes] = {}
+
+    def of(self, fields: Mapping[str, object], type_: str, seq: int) -> bytes:
+        """The payload of one event. Raises ValueError for what no event may hold."""
+        if "data" in fields:
+            if len(fields) == 1:
+                return b'%b%b,"seq":%d,"type":"%b"}' % (
+                    self._beginning, encode(fields["data"]), seq, type_.encode()
+                )  # fmt: skip
+            if len(fields) == 2 and "producer" in fields:
+                producer = fields["producer"]
+                mark = self._marks.get(id(producer))  # the append holds the object: no other has its id
+                if mark is None:
+                    mark = self._marks[id(producer)] = encode(producer)
+                return b'%b%b,"producer":%b,"seq":%d,"type":"%b"}' % (
+                    self._beginning, encode(fields["data"]), mark, seq, type_.encode()
+                )  # fmt: skip
+        if not RESERVED_FIELDS.isdisjoint(fields):
+            raise ValueError(f"a {type_} event brings a field of its own named type, seq or createdAt")
+        return encode({**fields, "type": type_, "seq": seq, "createdAt": self._created_at})
 
 
 @lru_cache(maxsize=256)  # the types are constants of the program: checked once each

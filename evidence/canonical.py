@@ -59,11 +59,13 @@ def encode(value: object) -> bytes:
     """`canonical(value)`, faster where orjson is installed: the hot path of append."""
     if _orjson is None:
         return canonical(value)
-    _check_profile(value, 0)
+    if value.__class__ is not str:  # text alone is output, the most frequent
+        _check_profile(value, 0)
     try:
-        return _escape_line_separators(_orjson.dumps(value, option=_orjson.OPT_SORT_KEYS))
+        data: bytes = _orjson.dumps(value, option=_orjson.OPT_SORT_KEYS)
     except TypeError as error:  # what orjson raises for a lone surrogate
         raise ProfileError("a string holds a lone surrogate: it has no UTF-8 form") from error
+    return data if data.isascii() else _escape_line_separators(data)
 
 
 def parse(data: bytes) -> object:
@@ -155,8 +157,6 @@ def _check_depth(depth: int) -> None:
 
 
 def _escape_line_separators(data: bytes) -> bytes:
-    if data.isascii():
-        return data
     for raw, escaped in _LINE_SEPARATORS:
         data = data.replace(raw, escaped)
     return data

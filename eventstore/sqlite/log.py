@@ -26,6 +26,7 @@ from eventstore.log import (
     StorageUnavailable,
     StoredEvent,
 )
+from eventstore.randomness import Randomness
 from eventstore.sqlite import maintenance, migrations
 from eventstore.sqlite.compaction import Step, Unpackable, prepare
 from eventstore.sqlite.connection import open_reader, open_writer, purge
@@ -87,7 +88,7 @@ class SqliteLog:
         global log (P2.3). Raises `NewerSchema` and `StorageUnavailable`.
         """
         limits = limits or LogLimits()
-        appender = Appender(clock_ms, signer, projector, anchor, random_bytes, limits)
+        appender = Appender(clock_ms, signer, projector, anchor, Randomness(random_bytes), limits)
         connection = await asyncio.to_thread(_open_migrated, path, clock_ms())
         try:
             await asyncio.to_thread(refold_if_due, path, projector)

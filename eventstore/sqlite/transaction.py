@@ -19,9 +19,9 @@ from eventstore.sqlite.stored import PLACE_BITS
 from eventstore.sqlite.views import SqliteViews
 from evidence.merkle import CompactRange
 
-ROWS_PER_STATEMENT = 64
-"""Rows that one statement writes: a third faster than one by one, and the interpreter lock changes
-hands once instead of 64 times.
+ROWS_PER_STATEMENT = (512, 64)
+"""Rows that one statement writes, if there are as many: a third faster than one by one, and the interpreter
+lock changes hands once instead of for each.
 """
 EVENT_COLUMNS = 6
 HEAD_COLUMNS = 9
@@ -222,10 +222,11 @@ class SqliteTransaction:
 
     def _write(self, name: str, values: list[object], columns: int) -> None:
         """Run the statement over all rows, many at a time; `values` holds row after row."""
-        most = ROWS_PER_STATEMENT * columns
-        for start in range(0, len(values), most):
-            slab = values[start : start + most]
-            self._execute(_statement(name, len(slab) // columns), slab)
+        at = 0
+        while missing := (len(values) - at) // columns:
+            rows = next((most for most in ROWS_PER_STATEMENT if missing >= most), missing)
+            self._execute(_statement(name, rows), values[at : at + rows * columns])
+            at += rows * columns
 
 
 def stream_head(stream: str, row: tuple[int, int, int, int, int, bytes, bytes, bytes]) -> StreamHead:
@@ -247,7 +248,7 @@ def _head_columns(head: StreamHead) -> tuple[object, ...]:
     return (tree.size, head.payload_bytes, head.created_at_ms, head.fence, head.last_leaf, tree.to_bytes())
 
 
-@lru_cache(maxsize=2 * ROWS_PER_STATEMENT)
+@lru_cache(maxsize=256)
 def _statement(name: str, rows: int) -> str:
     """The statement with its one row of parameters repeated, and what comes behind it."""
     before, values, behind = LOG[name].partition("VALUES ")
