@@ -28,7 +28,7 @@ demo: setup ## one run from archive to verified evidence (DEMO_DIR=... keeps the
 	@$(BIN)/crownest demo $(if $(DEMO_DIR),--data $(DEMO_DIR),)
 
 test: setup-dev ## the whole test suite (TEST_JOBS=3 at a time, each file in one of them)
-	@$(BIN)/python -m pytest --numprocesses $(or $(TEST_JOBS),3) --dist loadfile
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(or $(TEST_JOBS),3) --dist loadfile
 
 check: setup-dev ## format, lint, imports, types
 	@$(BIN)/ruff format --check .
