@@ -27,8 +27,8 @@ setup-dev: $(VENV)/.dev ## runtime and development tools in .venv
 demo: setup ## one run from archive to verified evidence (DEMO_DIR=... keeps the data there)
 	@$(BIN)/crownest demo $(if $(DEMO_DIR),--data $(DEMO_DIR),)
 
-test: setup-dev ## the whole test suite (TEST_JOBS=3 at a time, each file in one of them)
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(or $(TEST_JOBS),3) --dist loadfile
+test: setup-dev ## the whole test suite (TEST_JOBS=4 at a time, each file in one of them)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(or $(TEST_JOBS),4) --dist loadfile --no-loadscope-reorder
 
 check: setup-dev ## format, lint, imports, types
 	@$(BIN)/ruff format --check .

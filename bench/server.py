@@ -13,7 +13,7 @@ from starlette.responses import FileResponse
 from starlette.routing import Mount, Route
 
 from bench.stores import create_run, fill, now_ms
-from cli.serve import listen
+from cli.listening import listen
 from cli.settings import Settings
 from cli.wiring import Server, open_server
 from eventstore.log import Append, Framing, NewEvent
