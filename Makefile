@@ -40,7 +40,7 @@ check: setup-dev ## format, lint, imports, types
 sdists: setup-dev ## run others' source distributions through run-archive (downloads them)
 	@$(BIN)/python -m tests.interop.sdists
 
-bench: setup-dev ## figures, as ratios against something in the same run (BENCH_ROUNDS, BENCH_LONG, ...)
+bench: setup-dev ## figures, as ratios against something in the same run (BENCH_ROUNDS, BENCH_GROWTH, ...)
 	@$(BIN)/python -m bench.append
 	@$(BIN)/python -m bench.disk
 	@$(BIN)/python -m bench.packs
@@ -48,6 +48,9 @@ bench: setup-dev ## figures, as ratios against something in the same run (BENCH_
 	@$(BIN)/python -m bench.replay
 	@$(BIN)/python -m bench.tail
 	@$(BIN)/python -m bench.verify
+	@$(BIN)/python -m bench.growth
+	@$(BIN)/python -m bench.memory
+	@$(BIN)/python -m bench.start
 
 crash: setup-dev ## kill -9 and power cuts under load (CRASH_KILLS=100 CRASH_CUTS=50)
 	@$(BIN)/python -m tests.simulation.crash --kills $(or $(CRASH_KILLS),100) --cuts $(or $(CRASH_CUTS),50) $(if $(CRASH_SEED),--seed $(CRASH_SEED),)
