@@ -21,7 +21,6 @@ from cli.settings import Settings
 from cli.wiring import Server, open_server
 from eventstore.log import LogError
 from runner.link import SandboxUnavailable
-from runs.credentials import authenticate
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 LOOPBACK_ADVICE = "Install bubblewrap, or listen on 127.0.0.1."
@@ -123,7 +122,7 @@ async def _remember(server: Server, url: str) -> str:
             f"crownest login --api-url {url} --api-key {secret} "
             f"(shown once; {config_file.path()} holds another server's key and was left alone)"
         )
-    if known.credential is not None and await authenticate(server.services.store, known.credential):
+    if known.credential is not None and await server.services.authenticate(known.credential):
         return f"as before, in {config_file.write(api_url=url)}"
     return f"shown at first start; use it with: crownest login --api-url {url} --api-key cn_live_…"
 
