@@ -11,15 +11,16 @@ import contextlib
 import http.client
 import json
 import os
+import statistics
 import time
-from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvicorn
 
-from bench.common import interleaved, line, machine, scratch, table
+from bench.common import ROUNDS, line, machine, scratch, table
 from bench.stores import TEMPLATE, create_run
 from cli.listening import listen
 from cli.settings import Settings
@@ -46,6 +47,25 @@ PAGES = 10
 WALKS = 5
 STOP_S_MAX = 10.0
 GOAL = 1.2
+
+
+class Cost(NamedTuple):
+    """Microseconds of one thing, on the wall and of the CPU; the latter waver less on a busy machine."""
+
+    wall: float
+    cpu: float
+
+
+class Watch:
+    """Measures from when it is made, this process with its threads."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def cost(self, things: int) -> Cost:
+        """Of one of so many things since then."""
+        wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
+        return Cost(wall / things * 1e6, cpu / things * 1e6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,26 +107,26 @@ async def opened(stack: contextlib.AsyncExitStack, path: Path, total: int, long:
     return Folder(server, [await create_run(log, *places) for _ in range(WRITERS)], long_run)
 
 
-async def append_cost(folder: Folder, batch: int, writers: int) -> float:
-    """Microseconds an event, written by so many at once."""
+async def append_cost(folder: Folder, batch: int, writers: int) -> Cost:
+    """Of an event, written by so many at once."""
     made = events(0, batch)
 
     async def write(run_id: str) -> None:
         for _ in range(COMMITS // writers):
             await folder.log.append(Append(run_id, None, made))
 
-    began = time.perf_counter()
+    watch = Watch()
     await asyncio.gather(*map(write, folder.writing[:writers]))
-    return (time.perf_counter() - began) / (COMMITS * batch) * 1e6
+    return watch.cost(COMMITS * batch)
 
 
-async def read_cost(folder: Folder, after_seq: int) -> float:
-    """Microseconds a page of events behind `after_seq` of the long run."""
-    began = time.perf_counter()
+async def read_cost(folder: Folder, after_seq: int) -> Cost:
+    """Of a page of events behind `after_seq` of the long run."""
+    watch = Watch()
     for offset in range(READS):
         read = await folder.log.read(folder.long, after_seq + offset, READ_EVENTS)
         assert len(read) == READ_EVENTS
-    return (time.perf_counter() - began) / READS * 1e6
+    return watch.cost(READS)
 
 
 async def list_runs(folder: Folder, count: int) -> None:
@@ -151,13 +171,13 @@ class Pages:
             if (cursor := page.get("nextCursor")) is None:
                 return
 
-    def cost(self, cursors: Sequence[str | None]) -> float:
-        """Microseconds a page."""
-        began = time.perf_counter()
+    def cost(self, cursors: Sequence[str | None]) -> Cost:
+        """Of a page."""
+        watch = Watch()
         for _ in range(WALKS):
             for cursor in cursors:
                 self.get(cursor)
-        return (time.perf_counter() - began) / (WALKS * len(cursors)) * 1e6
+        return watch.cost(WALKS * len(cursors))
 
 
 @contextlib.asynccontextmanager
@@ -175,18 +195,30 @@ async def serving(server: Server) -> AsyncGenerator[int]:
             await asyncio.wait_for(task, STOP_S_MAX)
 
 
-def ratio_table(title: str, unit: str, rows: Sequence[tuple[str, Mapping[str, float]]]) -> None:
+def medians(sides: Mapping[str, Callable[[], Cost]]) -> dict[str, Cost]:
+    """The median of either figure over interleaved rounds; the first round is dropped."""
+    seen: dict[str, list[Cost]] = {name: [] for name in sides}
+    for number in range(ROUNDS + 1):
+        for name, measure in sides.items():
+            cost = measure()
+            if number:
+                seen[name].append(cost)
+    return {name: Cost(*map(statistics.median, zip(*costs, strict=True))) for name, costs in seen.items()}
+
+
+def ratio_table(title: str, unit: str, rows: Sequence[tuple[str, Mapping[str, Cost]]]) -> None:
     """Two sides a row, the second as a multiple of the first."""
     shown: list[list[object]] = []
     for name, sides in rows:
         first, second = sides.values()
-        shown.append([name, *(f"{side}: {value:,.1f}" for side, value in sides.items()), second / first])
-    table(f"{title} ({machine()})", ["what", unit, f"{unit} ", f"ratio, goal {GOAL}"], shown)
+        figures = (f"{side}: {cost.wall:,.1f}" for side, cost in sides.items())
+        shown.append([name, *figures, second.wall / first.wall, second.cpu / first.cpu])
+    table(f"{title} ({machine()}, goal {GOAL})", ["what", unit, f"{unit} ", "ratio", "ratio of CPU"], shown)
 
 
 def measured(runner: asyncio.Runner, small: Folder, big: Folder) -> None:
     """The tables of appends and reads."""
-    rows: list[tuple[str, Mapping[str, float]]] = []
+    rows: list[tuple[str, Mapping[str, Cost]]] = []
     for writers, batch in ((1, 1), (16, 1), (1, 100), (16, 100)):
         sides = {
             f"{count:,}": lambda folder=folder, batch=batch, writers=writers: runner.run(
@@ -194,13 +226,13 @@ def measured(runner: asyncio.Runner, small: Folder, big: Folder) -> None:
             )
             for count, folder in ((SMALL, small), (GROWN, big))
         }
-        rows.append((f"append of {batch}, {writers} at once", interleaved(sides)))
+        rows.append((f"append of {batch}, {writers} at once", medians(sides)))
     ratio_table("append to a log that holds so many events", "us/event", rows)
     reads = {
         f"{name}": lambda after=after: runner.run(read_cost(big, after))
         for name, after in (("at the start", 0), ("at the end", LONG - READS - READ_EVENTS))
     }
-    read = interleaved(reads)
+    read = medians(reads)
     ratio_table(f"a page of {READ_EVENTS} events of a run of {LONG:,}", "us/page", [("after_seq", read)])
 
 
@@ -212,7 +244,7 @@ def listed(runner: asyncio.Runner, pages: Pages) -> None:
         name: lambda part=part: runner.run(asyncio.to_thread(pages.cost, part)) for name, part in ends.items()
     }
     title = f"GET /v1/workspace-runs, {PAGE_RUNS} of {LISTED:,} runs a page, {len(cursors)} pages"
-    ratio_table(title, "us/page", [(f"{PAGES} pages", interleaved(sides))])
+    ratio_table(title, "us/page", [(f"{PAGES} pages", medians(sides))])
 
 
 def main() -> None:
