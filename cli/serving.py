@@ -37,10 +37,12 @@ def run_server(settings: Settings) -> None:
             "CROWNEST_DEV_HEADERS lets anybody be anybody: it is allowed on loopback only.",
             "Unset it, or listen on 127.0.0.1.",
         )
-    listener = listen(settings.host, settings.port, "--port")
-    previews = listen(settings.host, port_of_previews(settings), "--preview-port")
     try:
-        uvloop.run(_serve(settings, listener, previews))
+        with (
+            listen(settings.host, settings.port, "--port") as listener,
+            listen(settings.host, port_of_previews(settings), "--preview-port") as previews,
+        ):
+            uvloop.run(_serve(settings, listener, previews))
     except KeyboardInterrupt:
         return
     except (LogError, SandboxUnavailable) as error:
