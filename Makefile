@@ -27,8 +27,8 @@ setup-dev: $(VENV)/.dev ## runtime and development tools in .venv
 demo: setup ## one run from archive to verified evidence (DEMO_DIR=... keeps the data there)
 	@$(BIN)/crownest demo $(if $(DEMO_DIR),--data $(DEMO_DIR),)
 
-test: setup-dev ## the whole test suite (TEST_JOBS=3 at a time, each file in one of them)
-	@$(BIN)/python -m pytest --numprocesses $(or $(TEST_JOBS),3) --dist loadfile
+test: setup-dev ## the whole test suite (TEST_JOBS=4 at a time, each file in one of them)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(or $(TEST_JOBS),4) --dist loadfile --no-loadscope-reorder
 
 check: setup-dev ## format, lint, imports, types
 	@$(BIN)/ruff format --check .
@@ -51,9 +51,11 @@ crash: setup-dev ## kill -9 and power cuts under load (CRASH_KILLS=100 CRASH_CUT
 
 fuzz: setup-dev ## change a proof in tens of thousands of ways, of which none may pass (FUZZ_MUTATIONS=10000)
 	@$(BIN)/python -m tests.fuzz.fuzz --mutations $(or $(FUZZ_MUTATIONS),10000) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED),)
+	@HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest tests/tampering tests/property/test_evidence_spans.py tests/property/test_runner_masking.py
 
 conformance: setup-dev ## every rule of the HTTP contract, and servers that break it (CONFORMANCE_ARGS="--url U --key K")
 	@$(BIN)/python -m tests.conformance $(CONFORMANCE_ARGS)
+	@$(if $(CONFORMANCE_ARGS),:,SABOTAGES_AT_ONCE=1 $(BIN)/python -m pytest tests/cli/test_smoke_sabotage.py)
 
 matrix: setup-dev ## every operation against every tenant that may not do it (MATRIX_ARGS="--only Sandbox")
 	@$(BIN)/python -m tests.isolation $(MATRIX_ARGS)

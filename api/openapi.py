@@ -106,7 +106,8 @@ def operation_object(operation: Operation) -> dict[str, Any]:
     return made
 
 
-def body_schemas() -> dict[str, Schema]:
+@cache  # the reference asks once an operation, and making them takes milliseconds
+def body_schemas() -> Mapping[str, Schema]:
     """The schemas of request bodies: what their types say, and what `FIELDS` adds."""
     bodies = sorted({o.body for o in OPERATIONS if o.body is not None}, key=lambda body: body.__name__)
     _, made = models_json_schema(

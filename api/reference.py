@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from api.curl import curl
@@ -20,6 +19,9 @@ from api.schemas.catalogue import SCHEMAS
 from api.schemas.parts import Schema
 from api.shapes import Field, Words, fields, words
 from runs.access import OWN_SCOPES, SCOPES
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 OBJECTS = "objects"
 _CODE = re.compile(r"`([^`]+)`")
@@ -127,6 +129,8 @@ def _answered(status: int, media: str, schema: Schema) -> Answered:
 
 @cache
 def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # for who reads the pages, not for a start
+
     made = Environment(
         loader=PackageLoader("api"),
         autoescape=True,

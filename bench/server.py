@@ -19,7 +19,7 @@ from starlette.routing import Mount, Route
 
 from api.limits import ApiLimits
 from cli.listening import listen
-from cli.serve import HttpServer
+from cli.serving import HttpServer
 from cli.settings import Settings
 from cli.wiring import Server, open_server
 from eventstore.log import EventLog, Framing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
@@ -14,8 +14,10 @@ from cli.lazy import ExampleCommand
 from cli.listing import Item, View, page_options, show_list, show_one, since, size
 from cli.options import JSON, YES, Id, agreed, idempotency_key_option, session
 from cli.problems import EXIT_ERROR, EXIT_OK, failure, usage
-from client.shapes import Artifact
 from evidence.visible import one_line
+
+if TYPE_CHECKING:
+    from client.shapes import Artifact
 
 ARTIFACT_ID = click.argument("artifact_id", metavar="ARTIFACT-ID", type=Id("art", "an artifact's id"))
 SANDBOX_ID = click.argument("sandbox_id", metavar="SANDBOX-ID", type=Id("sbx", "a sandbox's id"))

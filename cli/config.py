@@ -6,11 +6,12 @@ import dataclasses
 import json
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.settings import Settings, load_settings
+if TYPE_CHECKING:
+    from cli.settings import Settings
 
 
 @click.command("config")
@@ -20,6 +21,8 @@ def config(*, as_json: bool) -> None:
 
     Set one by its variable, for example CROWNEST_RUNS__EXECUTING_MAX=8 crownest serve.
     """
+    from cli.settings import load_settings
+
     rows = list(_rows(load_settings()))
     if as_json:
         click.echo(json.dumps({"data": {row[0]: row[1] for row in rows}}, indent=2, default=str))

@@ -66,12 +66,16 @@ def pages(group: click.Group, ctx: click.Context) -> Iterator[tuple[str, str]]:
             yield child.command_path, child.get_help()
 
 
+def every_help() -> Iterator[tuple[str, str]]:
+    """`pages` of the whole command line."""
+    settings: dict[str, Any] = {**root.context_settings, "terminal_width": WIDTH_CHARS}
+    return pages(root, click.Context(root, info_name="crownest", **settings))
+
+
 def document() -> str:
     """The whole page."""
     parts = [INTRODUCTION]
-    settings: dict[str, Any] = {**root.context_settings, "terminal_width": WIDTH_CHARS}
-    ctx = click.Context(root, info_name="crownest", **settings)
-    for path, text in pages(root, ctx):
+    for path, text in every_help():
         shown = "\n".join(line.rstrip() for line in click.unstyle(text).splitlines())
         parts.append(f"## `{path}`\n\n```text\n{shown}\n```\n")
     return "\n".join(parts)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 import sys
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from cli import output
 from cli.terminal import TerminalFilter
 from client.errors import BadAnswer
-from client.shapes import Command, CommandEvent, Event, WorkspaceRun
+
+if TYPE_CHECKING:
+    from client.shapes import Command, CommandEvent, Event, WorkspaceRun
 
 
 class StreamWriter:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 
 def is_loopback(api_url: str) -> bool:
     """Whether the host is `localhost` or a loopback address; names are not looked up."""
     import ipaddress
+    from urllib.parse import urlsplit
 
     try:
         host = urlsplit(api_url).hostname or ""

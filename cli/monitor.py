@@ -17,7 +17,6 @@ from cli.lazy import ExampleCommand
 from cli.loopback import is_loopback
 from cli.options import WholeNumber
 from cli.problems import EXIT_OK, EXIT_USAGE, failure
-from evidence.verdict_text import ANOTHER_POLICY
 
 if TYPE_CHECKING:
     from evidence.policy import Policy
@@ -173,6 +172,8 @@ def _policy(file: Path) -> Policy:
     try:
         return parse_policy(data)
     except FormatError as error:
+        from evidence.verdict_text import ANOTHER_POLICY
+
         raise failure(f"{file}: {error}", ANOTHER_POLICY, reason="policy", exit_code=EXIT_USAGE) from error
 
 

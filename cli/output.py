@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
@@ -49,8 +48,11 @@ def paint(
 
 def width_chars(stream: TextIO) -> int:
     """The columns of a terminal; for files and pipes those of a usual page."""
-    columns = shutil.get_terminal_size((PAGE_CHARS, 0)).columns
-    return columns if is_terminal(stream) else PAGE_CHARS
+    if not is_terminal(stream):
+        return PAGE_CHARS
+    import shutil  # and with it every way to pack files
+
+    return shutil.get_terminal_size((PAGE_CHARS, 0)).columns
 
 
 def write_out(text: str) -> None:

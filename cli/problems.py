@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from cli.loopback import is_loopback
 from client.errors import ApiError, ClientError, ConnectionFailed, StreamInterrupted
@@ -100,6 +99,8 @@ def from_client_error(
 
 def _connection_remedy(error: ConnectionFailed) -> str:
     if error.kind == "refused" and is_loopback(error.origin):
+        from urllib.parse import urlsplit
+
         port = urlsplit(error.origin).port
         wanted = "" if port in {None, DEFAULT_PORT} else f" --port {port}"
         return f"Is the server running? Start it in another terminal: crownest serve{wanted}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,6 +113,8 @@ def _read(file: Path) -> tuple[bytes, Checkpoint]:
 
 def _ask(url: str, note: bytes) -> tuple[bytes, int | None]:
     """The authority's answer, and the number of the request that it must repeat."""
+    import asyncio
+
     from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
 
     from client.errors import ClientError

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
 from cli import output
 from cli.lazy import ExampleCommand
 from cli.options import JSON, session
-from client.shapes import Quota, Usage
 from evidence.visible import one_line
+
+if TYPE_CHECKING:
+    from client.shapes import Quota, Usage
 
 BAR_CHARS = 24
 NEARLY_FULL = 0.8

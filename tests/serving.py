@@ -18,7 +18,7 @@ import uvloop
 
 from api.limits import ApiLimits
 from api.protocol import EnvelopeProtocol
-from cli.serve import listen
+from cli.listening import listen
 from cli.settings import Settings
 from cli.wiring import Server, open_server
 from eventstore.sequencer import SequencerLimits

@@ -1,6 +1,7 @@
 """What a stranger finds without a key: documents, indexes, and a reference that needs no net."""
 
 import re
+from functools import cache
 from html.parser import HTMLParser
 
 import httpx2
@@ -98,6 +99,7 @@ class _Reader(HTMLParser):
         self.ids += [value for name, value in attrs if name == "id" and value]
 
 
+@cache  # pages link to each other, and each is read for every link
 def _read(name: str) -> _Reader:
     html = page_html(name)
     assert html is not None

@@ -179,12 +179,18 @@ def behind() -> Iterator[Program]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def kept(running: Running) -> str:
+    """A kept sandbox for all: it is needed for what the log says of it, for the program is dialled."""
+    return str(running.run("true", keepSandbox=True)["sandboxId"])
+
+
 @pytest.fixture
-def sandbox_id(running: Running) -> Iterator[str]:
-    """A kept sandbox."""
-    made = str(running.run("true", keepSandbox=True)["sandboxId"])
-    yield made
-    running.http.delete(f"/v1/sandboxes/{made}")
+def sandbox_id(running: Running, kept: str) -> Iterator[str]:
+    """The sandbox, without previews of earlier tests."""
+    yield kept
+    for preview in running.http.get(f"/v1/sandboxes/{kept}/previews").json()["data"]:
+        running.http.delete(f"/v1/previews/{preview['id']}")
 
 
 @pytest.fixture
@@ -642,14 +648,16 @@ def test_revocation_ends_what_is_open(world: World) -> None:
             assert connection.ends()
 
 
-def test_the_end_of_the_sandbox_ends_what_is_open(world: World) -> None:
+def test_the_end_of_the_sandbox_ends_what_is_open(running: Running, behind: Program) -> None:
     """Killed through the API; a request afterwards is 404."""
-    opened = world.open()
-    with opened.websocket() as websocket:
-        world.running.http.delete(f"/v1/sandboxes/{world.sandbox_id}")
-        websocket.socket.settimeout(ENDS_S_MAX)
-        assert websocket.ends()
-    assert error(*opened.ask()) == (404, "not_found")
+    brief = str(running.run("true", keepSandbox=True)["sandboxId"])
+    with proxying(running, brief, behind, PreviewLimits(check_s=0.1)) as world:
+        opened = world.open()
+        with opened.websocket() as websocket:
+            running.http.delete(f"/v1/sandboxes/{brief}")
+            websocket.socket.settimeout(ENDS_S_MAX)
+            assert websocket.ends()
+        assert error(*opened.ask()) == (404, "not_found")
 
 
 def test_expiry_ends_what_is_open(running: Running, sandbox_id: str, behind: Program) -> None:

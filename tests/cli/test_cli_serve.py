@@ -12,7 +12,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.cli.cli_runner import CROWNEST
+from tests.cli.cli_runner import CROWNEST, Shell
+from tests.serving import serving
 
 LINES = ("API base", "reference", "API key", "data folder", "sandbox", "limits", "previews", "stop")
 STOP_S_MAX = 30
@@ -36,8 +37,13 @@ def _config(home: Path) -> Path:
     return home / ".config" / "crownest" / "config.json"
 
 
-def test_a_first_start_prints_eight_lines_and_logs_the_command_line_in(tmp_path: Path) -> None:
-    """Address, reference, key, folder, sandbox, limits, previews, stop; the configuration is its owner's."""
+def test_a_first_start_prints_eight_lines_and_logs_the_command_line_in(
+    tmp_path: Path, lonely_shell: Shell
+) -> None:
+    """Address, reference, key, folder, sandbox, limits, previews, stop; the configuration is its owner's.
+
+    A second server on the same folder is refused meanwhile: one process owns it, and the message names it.
+    """
     with _serve(tmp_path, "data") as lines:
         assert [line[:12].strip() for line in lines] == list(LINES)
         stored = json.loads(_config(tmp_path).read_text())
@@ -49,6 +55,7 @@ def test_a_first_start_prints_eight_lines_and_logs_the_command_line_in(tmp_path:
         assert "NOT enforced" in lines[5]
         assert re.search(r"http://….localhost:\d+$", lines[6])
         assert "Ctrl-C" in lines[7]
+        assert "in use by the process with pid" in _refused(lonely_shell, "--data", str(tmp_path / "data"))
     assert stat.S_IMODE(_config(tmp_path).stat().st_mode) == 0o600
     for secret in (tmp_path / "data" / "keys").iterdir():
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
@@ -77,7 +84,15 @@ def test_a_configuration_of_another_server_is_never_overwritten(tmp_path: Path) 
         assert _config(tmp_path).read_text() == foreign
 
 
-def _refused(home: Path, *arguments: str) -> str:
+def _refused(shell: Shell, *arguments: str) -> str:
+    """Why it does not start: in this process, for starting one is most of the time."""
+    shell.env["CROWNEST_PROVIDER"] = "process"
+    refused = shell("serve", "--port", "0", *arguments)
+    assert (refused.status, refused.out) == (1, b"")
+    return refused.err
+
+
+def _refused_process(home: Path, *arguments: str) -> str:
     env = {"PATH": os.environ["PATH"], "HOME": str(home), "CROWNEST_PROVIDER": "process"}
     done = subprocess.run(
         [CROWNEST, "serve", *arguments], env=env, capture_output=True, text=True, timeout=60, check=False
@@ -87,39 +102,32 @@ def _refused(home: Path, *arguments: str) -> str:
     return done.stderr
 
 
-def test_a_second_server_on_the_same_folder_is_refused(tmp_path: Path) -> None:
-    """One process owns a data folder; the message names the one that does."""
-    with _serve(tmp_path, "data"):
-        assert "in use by the process with pid" in _refused(
-            tmp_path, "--port", "0", "--data", str(tmp_path / "data")
-        )
-
-
-def test_a_taken_port_and_an_open_address_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+def test_a_taken_port_and_an_open_address_are_refused_before_anything_is_made(
+    tmp_path: Path, lonely_shell: Shell
+) -> None:
     """The data folder is not even created."""
+    data = ("--data", str(tmp_path / "data"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert "Cannot listen" in _refused(tmp_path, "--port", port, "--data", str(tmp_path / "data"))
-        refused = _refused(tmp_path, "--port", "0", "--preview-port", port, "--data", str(tmp_path / "data"))
-        assert "--preview-port" in refused
-    refused = _refused(tmp_path, "--host", "0.0.0.0", "--port", "0", "--data", str(tmp_path / "data"))
-    assert "isolates nothing" in refused
+        assert "Cannot listen" in _refused(lonely_shell, "--port", port, *data)
+        assert "--preview-port" in _refused(lonely_shell, "--preview-port", port, *data)
+    assert "isolates nothing" in _refused(lonely_shell, "--host", "0.0.0.0", *data)
     assert not (tmp_path / "data").exists()
 
 
-def test_a_lost_signing_key_is_not_replaced_silently(tmp_path: Path) -> None:
+def test_a_lost_signing_key_is_not_replaced_silently(tmp_path: Path, lonely_shell: Shell) -> None:
     """A new key would make every earlier proof unverifiable."""
-    with _serve(tmp_path, "data"):
+    with serving(tmp_path / "data"):
         pass
     (tmp_path / "data" / "keys" / "log.pem").unlink()
-    assert "Restore the key" in _refused(tmp_path, "--port", "0", "--data", str(tmp_path / "data"))
+    assert "Restore the key" in _refused(lonely_shell, "--data", str(tmp_path / "data"))
 
 
 def test_a_folder_of_a_newer_version_is_refused_and_the_process_ends(tmp_path: Path) -> None:
     """What was started before the refusal is ended too: a thread that goes on would keep the process."""
-    with _serve(tmp_path, "data"):
+    with serving(tmp_path / "data"):
         pass
     with sqlite3.connect(tmp_path / "data" / "log.sqlite") as database:
         database.execute("PRAGMA user_version = 999")
     database.close()
-    assert "newer" in _refused(tmp_path, "--port", "0", "--data", str(tmp_path / "data"))
+    assert "newer" in _refused_process(tmp_path, "--port", "0", "--data", str(tmp_path / "data"))

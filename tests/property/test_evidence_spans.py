@@ -10,7 +10,7 @@ from typing import Any, cast
 from unittest.mock import patch
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evidence import feed as feed_module
@@ -25,6 +25,7 @@ from evidence.record import encode_base64, genesis
 from evidence.spans import NEXT_ENTRY, Span, find_spans
 from evidence.verdict import Verdict
 from evidence.verify import verify_bundle
+from tests.depth import examples
 from tests.evidence_samples import (
     LOG_KEY,
     ORIGIN,
@@ -38,7 +39,7 @@ from tests.evidence_samples import (
 )
 from tests.evidence_samples import example as example_run
 
-SOME = settings(max_examples=400, deadline=None)
+SOME = examples(120)
 BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 TIME = "2026-11-22T14:03:01.000Z"
 BEGINNING = [event_of(item) for item in example_rows()[:6]]

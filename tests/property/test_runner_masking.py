@@ -9,11 +9,12 @@ from itertools import pairwise
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from runner.masking import MASK, Masker, Masking
 from runner.secret_forms import PIECE_BYTES, base64_pieces, plain_pieces
+from tests.depth import examples
 
 TOKEN = b"s3cr3t/T0ken+~ 9b"
 """With characters that URLs, JSON and base64 spell differently."""
@@ -55,7 +56,7 @@ def expected(pieces: set[bytes], data: bytes) -> bytes:
     return bytes(out)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(120)
 @given(SECRETS, SMALL, st.lists(st.integers(0, 90), max_size=8))
 @example([b"abab"], b"xabababx", [3, 5])
 @example([b"aaaa", b"aaaab"], b"aaaaab", [1, 2, 3, 4, 5])
@@ -90,7 +91,7 @@ def _wrapped(text: bytes, width: int, newline: bytes, indent: bytes) -> bytes:
     return (newline + indent).join(text[start : start + width] for start in range(0, len(text), width))
 
 
-@settings(max_examples=200, deadline=None)
+@examples(80)
 @given(WRAPPED, st.lists(st.integers(0, 400), max_size=8))
 def test_wrapped_base64_is_masked_however_it_is_cut(case: tuple[bytes, bytes], cuts: list[int]) -> None:
     """As `base64` wraps long output: at any place of the lines, at every alignment, over any chunk border."""
@@ -164,7 +165,7 @@ def test_lines_of_a_value_are_masked_by_themselves() -> None:
     assert masked([value + b"\n"], b"[" + value + b"]") == b"[***]"
 
 
-@settings(max_examples=100, deadline=None)
+@examples(60)
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=6))
 def test_what_holds_no_secret_comes_out_as_it_was(data: bytes, cuts: list[int]) -> None:
     """Beside the secret nothing is changed, whatever bytes they are."""

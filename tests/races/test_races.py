@@ -1,4 +1,4 @@
-"""Races in short: five keys and sixteen racers for each operation, and a few kills of the server."""
+"""Races in short: three keys and twelve racers for each operation, and a few kills of the server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from api.operations import OPERATIONS
 from tests.races.race import CRASHED, crash_round, opened, operations, race, server_in
 
-KEYS, RACERS = 5, 16
+KEYS, RACERS = 3, 12
 
 
 def test_every_operation_that_takes_a_key_is_raced() -> None:

@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evidence.verdict import CODES, COMPLETE, FAILED, VerificationError
+from tests.depth import examples
 from tests.tampering import contents, heads, records
 from tests.tampering.kit import Tampered, Tampering
 from tests.whole_proof import WHOLE, judge_whole
@@ -52,7 +53,7 @@ def test_untouched_it_is_complete() -> None:
 
 
 @pytest.mark.parametrize("tampering", TAMPERINGS, ids=str)
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(examples(15), suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(data=st.data())
 def test_each_tampering_is_caught_by_its_own_code(tampering: Tampering, data: st.DataObject) -> None:
     """By that code, at that event, with its clause and its meaning."""

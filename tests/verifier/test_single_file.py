@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -19,9 +20,9 @@ import pytest
 from cli.verify import verify
 from evidence.bundle import Bundle
 from evidence.note import split_note
-from tests.cli.cli_runner import CROWNEST
+from tests.cli.cli_runner import CROWNEST, Shell
 from tests.cli.proof_files import make_proof, tampered
-from tests.verifier.isolation import importable, lonely_python, packed_file
+from tests.verifier.isolation import Clerk, clerk, importable, lonely_python, packed_file
 from verifier import command, pack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,9 +38,14 @@ class Office:
     bin: Path
     file: Path
 
+    @property
+    def env(self) -> dict[str, str]:
+        """The auditor's environment."""
+        return {"PATH": f"{self.bin}:/usr/bin:/bin", "COLUMNS": "100"}
+
     def alone(self, *args: str) -> subprocess.CompletedProcess[bytes]:
         """Run `crownest-verify`, by its first line."""
-        return self._run([self.file, *args], {"PATH": f"{self.bin}:/usr/bin:/bin", "COLUMNS": "100"})
+        return self._run([self.file, *args], self.env)
 
     def crownest(self, *args: str) -> subprocess.CompletedProcess[bytes]:
         """Run `crownest verify`."""
@@ -89,6 +95,22 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Office:
     return Office(folder, lonely_python(folder / "python"), file)
 
 
+@pytest.fixture(scope="module")
+def auditor(office: Office) -> Iterator[Clerk]:
+    """`crownest-verify` of the auditor's Python, in one process."""
+    with clerk(office.bin / "python3", office.file, office.folder, office.env) as running:
+        yield running
+
+
+@pytest.fixture
+def crownest(
+    office: Office, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> Shell:
+    """`crownest` in the same folder, in this process."""
+    monkeypatch.chdir(office.folder)
+    return Shell(office.folder, None, capfdbinary, monkeypatch)
+
+
 def _checkpoint(path: Path) -> bytes:
     with path.open("rb") as file:
         return Bundle(file).checkpoint
@@ -100,50 +122,65 @@ def test_the_auditors_python_has_cryptography_only(office: Office) -> None:
     assert importable(office.bin, *names) == ["cryptography"]
 
 
-@pytest.mark.parametrize(
-    ("line", "status"),
-    [
-        ("proof.zip --policy trust.policy --run wsr_0example0example0example00", 0),
-        ("proof.zip --policy trust.policy", 0),
-        ("proof.zip --policy trust.policy --jobs 2", 0),
-        ("proof.zip --policy trust.policy --run wsr_other", 1),
-        ("proof.zip --policy trust.policy --allow-unlogged --strict-time", 0),
-        ("flipped.zip --policy trust.policy", 1),
-        ("flipped.zip --policy trust.policy --jobs 3", 1),
-        ("hostile.zip --policy trust.policy", 1),
-        ("proof.zip --policy open.policy", 1),
-        ("open.zip --policy open.policy", 1),
-        ("open.zip --policy open.policy --allow-open", 0),
-        ("withheld.zip --policy withheld.policy", 1),
-        ("withheld.zip --policy withheld.policy --allow-withheld", 0),
-        ("evidence.json --bundle proof.zip --policy trust.policy --run wsr_0example0example0example00", 0),
-        ("edited.json --bundle proof.zip --policy trust.policy", 1),
-        ("evidence.json --bundle flipped.zip --policy trust.policy", 1),
-        ("proof.zip --policy trust.policy --pin run.checkpoint", 0),
-        ("proof.zip --policy trust.policy --pin text.pin", 0),
-        ("evidence.json --bundle proof.zip --policy trust.policy --pin text.pin", 0),
-        ("proof.zip --policy trust.policy --pin fork.pin", 1),
-        ("proof.zip --policy trust.policy --pin later.pin", 1),
-        ("proof.zip --policy trust.policy --pin edited.pin", 2),
-        ("proof.zip --policy trust.policy --pin foreign.pin", 2),
-        ("proof.zip --policy trust.policy --pin evidence.json", 2),
-        ("cut.zip --policy trust.policy", 2),
-        ("empty.zip --policy trust.policy", 2),
-        ("trust.policy --bundle trust.policy --policy trust.policy", 2),
-        ("proof.zip --policy keyless.policy", 2),
-        ("proof.zip --policy keyless.policy --pin text.pin", 2),
-        ("proof.zip --policy evidence.json", 2),
-    ],
-)
-def test_both_commands_say_the_same(office: Office, line: str, status: int) -> None:
+LINES = [
+    ("proof.zip --policy trust.policy --run wsr_0example0example0example00", 0),
+    ("proof.zip --policy trust.policy", 0),
+    ("proof.zip --policy trust.policy --run wsr_other", 1),
+    ("proof.zip --policy trust.policy --allow-unlogged --strict-time", 0),
+    ("flipped.zip --policy trust.policy", 1),
+    ("hostile.zip --policy trust.policy", 1),
+    ("proof.zip --policy open.policy", 1),
+    ("open.zip --policy open.policy", 1),
+    ("open.zip --policy open.policy --allow-open", 0),
+    ("withheld.zip --policy withheld.policy", 1),
+    ("withheld.zip --policy withheld.policy --allow-withheld", 0),
+    ("evidence.json --bundle proof.zip --policy trust.policy --run wsr_0example0example0example00", 0),
+    ("edited.json --bundle proof.zip --policy trust.policy", 1),
+    ("evidence.json --bundle flipped.zip --policy trust.policy", 1),
+    ("proof.zip --policy trust.policy --pin run.checkpoint", 0),
+    ("proof.zip --policy trust.policy --pin text.pin", 0),
+    ("evidence.json --bundle proof.zip --policy trust.policy --pin text.pin", 0),
+    ("proof.zip --policy trust.policy --pin fork.pin", 1),
+    ("proof.zip --policy trust.policy --pin later.pin", 1),
+    ("proof.zip --policy trust.policy --pin edited.pin", 2),
+    ("proof.zip --policy trust.policy --pin foreign.pin", 2),
+    ("proof.zip --policy trust.policy --pin evidence.json", 2),
+    ("cut.zip --policy trust.policy", 2),
+    ("empty.zip --policy trust.policy", 2),
+    ("trust.policy --bundle trust.policy --policy trust.policy", 2),
+    ("proof.zip --policy keyless.policy", 2),
+    ("proof.zip --policy keyless.policy --pin text.pin", 2),
+    ("proof.zip --policy evidence.json", 2),
+]
+"""Command lines, and the exit status of both commands."""
+
+
+@pytest.mark.parametrize(("line", "status"), LINES)
+def test_both_commands_say_the_same(auditor: Clerk, crownest: Shell, line: str, status: int) -> None:
     """In words and in JSON, byte for byte, with the same exit status (P9.2)."""
     for mode in ([], ["--json"]):
         args = [*line.split(), *mode]
-        alone, crownest = office.alone(*args), office.crownest(*args)
+        alone, other = auditor(*args), crownest("verify", *args)
         assert (alone.returncode, alone.stderr) == (status, b"")
-        assert (alone.stdout, alone.returncode) == (crownest.stdout, crownest.returncode)
+        assert (alone.stdout, alone.returncode) == (other.out, other.status)
         assert b"\x1b" not in alone.stdout
     assert (json.loads(alone.stdout)["data"]["code"] is None) is (status == 0 or line.startswith("open.zip"))
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("proof.zip --policy trust.policy", 0),
+        ("proof.zip --policy trust.policy --jobs 2", 0),
+        ("flipped.zip --policy trust.policy --jobs 3", 1),
+        ("cut.zip --policy trust.policy", 2),
+    ],
+)
+def test_both_commands_say_the_same_as_processes(office: Office, line: str, status: int) -> None:
+    """As people start them: one proof each, some with processes of their own."""
+    alone, crownest = office.alone(*line.split()), office.crownest(*line.split())
+    assert (alone.returncode, alone.stderr) == (status, b"")
+    assert (alone.stdout, alone.returncode) == (crownest.stdout, crownest.returncode)
 
 
 @pytest.mark.parametrize(
@@ -166,9 +203,9 @@ def test_both_commands_say_the_same(office: Office, line: str, status: int) -> N
         (". --policy trust.policy", "directory"),
     ],
 )
-def test_a_command_line_that_asks_nothing_exits_2(office: Office, line: str, part: str) -> None:
+def test_a_command_line_that_asks_nothing_exits_2(auditor: Clerk, line: str, part: str) -> None:
     """With a line that says what is wrong, or the envelope of crownest."""
-    plain, as_json = office.alone(*line.split()), office.alone(*line.split(), "--json")
+    plain, as_json = auditor(*line.split()), auditor(*line.split(), "--json")
     assert (plain.returncode, plain.stdout, as_json.returncode, as_json.stdout) == (2, b"", 2, b"")
     assert plain.stderr.startswith(b"error: ")
     assert part in plain.stderr.decode()

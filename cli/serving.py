@@ -1,0 +1,143 @@
+"""Runs a server until it is stopped: opens the data folder, listens, and says in eight lines where it is."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from types import FrameType
+
+import click
+import uvicorn
+import uvloop
+
+from api.protocol import EnvelopeProtocol
+from cli import config_file
+from cli.execution import describe_limits
+from cli.listening import listen
+from cli.previewing import port_of_previews
+from cli.problems import failure
+from cli.settings import Settings
+from cli.wiring import Server, open_server
+from eventstore.log import LogError
+from runner.link import SandboxUnavailable
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+LOOPBACK_ADVICE = "Install bubblewrap, or listen on 127.0.0.1."
+
+
+def run_server(settings: Settings) -> None:
+    """Serve until Ctrl-C. Raises `CliError` where these settings cannot be served."""
+    if settings.provider == "process" and settings.host not in LOOPBACK:
+        raise failure(
+            "The process provider isolates nothing: it is allowed on loopback only.", LOOPBACK_ADVICE
+        )
+    if settings.dev_headers and settings.host not in LOOPBACK:
+        raise failure(
+            "CROWNEST_DEV_HEADERS lets anybody be anybody: it is allowed on loopback only.",
+            "Unset it, or listen on 127.0.0.1.",
+        )
+    try:
+        with (
+            listen(settings.host, settings.port, "--port") as listener,
+            listen(settings.host, port_of_previews(settings), "--preview-port") as previews,
+        ):
+            uvloop.run(_serve(settings, listener, previews))
+    except KeyboardInterrupt:
+        return
+    except (LogError, SandboxUnavailable) as error:
+        raise failure(str(error)) from error
+
+
+async def _serve(settings: Settings, listener: socket.socket, previews: socket.socket) -> None:
+    async with open_server(settings, previews) as server:
+        if server.runner.provider == "process" and settings.host not in LOOPBACK:
+            raise failure(
+                "bubblewrap does not work here, and the process provider isolates nothing.", LOOPBACK_ADVICE
+            )
+        http = HttpServer(server, settings)
+        host, port = listener.getsockname()[:2]
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        announced = asyncio.create_task(_announce(http, server, settings, url))
+        await http.serve(sockets=[listener])
+        await announced
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn, with open streams told to end when it stops."""
+
+    def __init__(self, server: Server, settings: Settings) -> None:
+        super().__init__(
+            uvicorn.Config(
+                server.app,
+                http=EnvelopeProtocol,
+                log_level="warning",
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                timeout_graceful_shutdown=settings.shutdown_s,
+                ws_max_size=settings.api.json_body_bytes_max,
+                ws_per_message_deflate=False,  # output compresses well, and costs more time than it saves
+            )
+        )
+        self._closing = server.services.closing
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal: let the followers of streams go first, then stop as uvicorn does."""
+        self._closing.set()
+        super().handle_exit(sig, frame)
+
+
+async def _announce(http: HttpServer, server: Server, settings: Settings, url: str) -> None:
+    """The eight lines, once the first request would be answered."""
+    while not http.started:
+        if http.should_exit:
+            return
+        await asyncio.sleep(0.01)
+    lines = (
+        ("API base", url),
+        ("reference", f"{url}/docs"),
+        ("API key", await _remember(server, url)),
+        ("data folder", f"{settings.data_dir.resolve()} (kept; {_recovered(server)})"),
+        ("sandbox", _sandbox(server)),
+        ("limits", describe_limits(server.runner.limits)),
+        ("previews", server.place.url_of("…")),
+        ("stop", "Ctrl-C (what is recorded is on disk; runs that execute are ended as failed)"),
+    )
+    for name, text in lines:
+        click.echo(
+            f"{click.style(f'{name:<12}', bold=True) if sys.stdout.isatty() else f'{name:<12}'} {text}"
+        )
+    sys.stdout.flush()
+
+
+async def _remember(server: Server, url: str) -> str:
+    """Write address and key to the CLI configuration, unless that belongs to another server.
+
+    It belongs to us when its key is one of ours: then a later start on another port changes the address
+    only. A key of somebody else is never overwritten, since it may be shown nowhere else any more.
+    """
+    known = config_file.read()
+    if server.first is not None:
+        secret = server.first.secret
+        if known.credential is None:
+            return f"{secret} (shown once; written to {config_file.write(api_url=url, api_key=secret)})"
+        return (
+            f"crownest login --api-url {url} --api-key {secret} "
+            f"(shown once; {config_file.path()} holds another server's key and was left alone)"
+        )
+    if known.credential is not None and await server.services.authenticate(known.credential):
+        return f"as before, in {config_file.write(api_url=url)}"
+    return f"shown at first start; use it with: crownest login --api-url {url} --api-key cn_live_…"
+
+
+def _recovered(server: Server) -> str:
+    if server.first is not None:
+        return "new"
+    return "interrupted runs: {ended} ended, {queued} queued again".format_map(server.recovered)
+
+
+def _sandbox(server: Server) -> str:
+    if server.runner.provider == "bubblewrap":
+        return "bubblewrap: namespaces, read-only system, no network"
+    return f"process: {server.runner.warning}"
