@@ -53,6 +53,7 @@ class GroupWriter:
         self._forget = forget
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[Work[Any] | None] = queue.SimpleQueue()
+        self._submitted: list[Work[Any]] = []
         self._aside: deque[Work[Any]] = deque()
         self._places = asyncio.Semaphore(limits.append_queue_max)
         self._counts: Counter[str] = Counter()
@@ -86,13 +87,25 @@ class GroupWriter:
             self._places.release()
             raise StorageUnavailable(CLOSED)
         work: Work[T] = Work(perform, self._loop.create_future(), committed, purge, alone)
-        self._queue.put(work)
+        if not self._submitted:
+            self._loop.call_soon(self._hand_over)
+        self._submitted.append(work)
         return await work.done
+
+    def _hand_over(self) -> None:
+        """In the loop: hand over what was submitted in one turn of it, so that it is one group and one fsync.
+
+        Handed over one by one the first would wake the thread, which then commits the first few alone.
+        """
+        for work in self._submitted:
+            self._queue.put(work)
+        self._submitted.clear()
 
     async def aclose(self) -> None:
         """Finish what was handed over, then stop the thread and close the connection."""
         if not self._closing:
             self._closing = True
+            self._hand_over()
             self._queue.put(None)
         await asyncio.shield(self._stopped)
         self._thread.join()
