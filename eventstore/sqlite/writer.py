@@ -113,7 +113,9 @@ class GroupWriter:
     def statistics(self) -> Mapping[str, int]:
         """Counters; `commits` are those that wrote, one fsync each, `rollbacks` the groups undone."""
         names = ("groups", "group_size_max", "commits", "rollbacks", "refused")
-        return {name: self._counts[name] for name in names} | {"queued": self._queue.qsize()}
+        return {name: self._counts[name] for name in names} | {
+            "queued": self._queue.qsize() + len(self._submitted)
+        }
 
     def _run(self) -> None:
         """The thread: collect a group, commit it, tell the loop; until the end was queued."""

@@ -36,7 +36,7 @@ from tests.serving import Running, serving
 def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A server with small limits, which looks at keys often."""
     limits = ApiLimits(
-        session_idle_s=0.3, session_batches_max=2, json_body_bytes_max=4096, streams_per_key_max=2,
+        session_idle_s=1.0, session_batches_max=2, json_body_bytes_max=4096, streams_per_key_max=2,
         revocation_poll_s=0.1,
     )  # fmt: skip
     data_dir: Path = tmp_path_factory.mktemp("hasty")

@@ -50,6 +50,7 @@ def serving(folder: Path, port: int = 0) -> Iterator[RealServer]:
         "HOME": str(folder),
         "CROWNEST_CONFIG_PATH": str(config),
         "CROWNEST_PROVIDER": "process",
+        "CROWNEST_PREVIEW_PORT": "0",
         "CROWNEST_RATE_LIMIT_PER_MINUTE": "0",
         "CROWNEST_SEQUENCER__INTERVAL_S": "0.02",
     }
