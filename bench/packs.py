@@ -11,7 +11,7 @@ import os
 import sqlite3
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -115,11 +115,11 @@ def in_process(folder: Path) -> None:
         runner.run(log.append(Append(packs, None, [REDACTION])))
         while runner.run(log.compact(ALWAYS_MS)):
             pass
-        kinds = {
-            "NDJSON, events/s": lambda run: _drained(log, run, Framing.NDJSON),
-            "SSE, events/s": lambda run: _drained(log, run, Framing.SSE),
-            "entries (proofs), events/s": lambda run: _walked(log, run),
-            "a page of 100, us": lambda run: _page(log, run),
+        kinds: dict[str, Callable[[str], Coroutine[None, None, float]]] = {
+            "NDJSON, events/s": partial(_drained, log, framing=Framing.NDJSON),
+            "SSE, events/s": partial(_drained, log, framing=Framing.SSE),
+            "entries (proofs), events/s": partial(_walked, log),
+            "a page of 100, us": partial(_page, log),
         }
         table_rows: list[list[object]] = []
         for name, read in kinds.items():

@@ -19,9 +19,9 @@ from bench import results
 from bench.common import ROUNDS, SHORT, interleaved, machine, scratch, table
 from bench.stores import create_run, fill
 from cli.docs import every_help
-from cli.main import VERSION
 from cli.settings import Settings
 from cli.wiring import open_server
+from client.version import VERSION
 
 CROWNEST = Path(sys.executable).with_name("crownest")
 BARE = (sys.executable, "-c", "pass")
