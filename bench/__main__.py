@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 FIRST = ("floors", "append", "fsyncs", "replay", "tail", "proof_cost", "verify")
-"""The order; questions that it does not name come behind these."""
-SHORTENED = {"BENCH_ROUNDS": "1", "BENCH_VERIFY_EVENTS": "10000", "BENCH_PROOF_EVENTS": "10000"}
+"""The order; questions that are named nowhere come behind these."""
+LAST = ("growth",)
+"""And then what takes longest, so that a run that is interrupted has the rest."""
 
 
 def questions() -> list[str]:
@@ -22,7 +23,13 @@ def questions() -> list[str]:
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         if "?" in text.partition("\n")[0]:
             found.append(path.stem)
-    return sorted(found, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
+    return sorted(found, key=_place)
+
+
+def _place(name: str) -> int:
+    if name in FIRST:
+        return FIRST.index(name)
+    return len(FIRST) + (1 + LAST.index(name) if name in LAST else 0)
 
 
 def _arguments() -> argparse.Namespace:
@@ -50,17 +57,21 @@ def main() -> int:
         os.environ["BENCH_ROUNDS"] = given.rounds
     if given.short:
         os.environ["BENCH_SHORT"] = "1"
-        for name, value in SHORTENED.items():
-            os.environ.setdefault(name, value)
+        os.environ.setdefault("BENCH_ROUNDS", "1")
     from bench import results, workload
 
     started = results.today()
     chosen = given.only.split(",") if given.only else questions()
     results.progress(f"workload: sha256 {workload.sha256()}, {workload.mean_bytes():.0f} bytes an event")
-    for name in chosen:
-        importlib.import_module(f"bench.{name}").main()
+    keep = given.keep or not (given.only or given.peers or given.short)
+    for number, name in enumerate(chosen, 1):
+        results.progress(f"question {number} of {len(chosen)}: {name}")
+        with results.answering(name):
+            importlib.import_module(f"bench.{name}").main()
+        if keep:  # after each, so that a run that is interrupted leaves what it has
+            results.write(started)
     results.show_ratios()
-    if given.keep or not (given.only or given.peers or given.short):
+    if keep:
         results.progress(f"written: {results.write(started)}")
     return 0
 
@@ -69,4 +80,6 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        sys.exit("interrupted: servers are ended, and nothing was written")
+        sys.exit(
+            "interrupted: servers are ended, and a results file holds only the questions answered before"
+        )

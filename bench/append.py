@@ -44,8 +44,10 @@ async def _embedded(side: str, folder: Path, runs: int, size: int) -> Sample:
     return await asyncio.to_thread(embedded.measure, side, runs, size, CELL_S, place)
 
 
-def _sides(folder: Path, peers: list[Peer]) -> dict[str, Side]:
-    sides: dict[str, Side] = {peer.title: partial(_served, peer) for peer in peers}
+def _sides(folder: Path, peers: list[Peer], size: int) -> dict[str, Side]:
+    sides: dict[str, Side] = {
+        peer.title: partial(_served, peer) for peer in peers if size > 1 or not peer.batches_only
+    }
     for side in EMBEDDED:
         if side == "eventsourcing" and not wanted(side):
             continue
@@ -91,8 +93,8 @@ def _compare(cell: str, rows: list[list[object]]) -> None:
 async def measure() -> None:
     """Print a table for every shape."""
     async with running((CrowNest, CrowNestPost, *PEERS)) as (folder, peers):
-        sides = _sides(folder, peers)
         for runs, size in SHAPES:
+            sides = _sides(folder, peers, size)
             samples = await interleaved(
                 f"append, {runs} runs x {size}",
                 {title: partial(side, runs, size) for title, side in sides.items()},

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import workload
+
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 """Rounds per question; every round measures each side once, so that drift hits all alike."""
 
@@ -22,10 +24,6 @@ SHORT = os.environ.get("BENCH_SHORT", "") not in {"", "0"}
 
 CELL_S = float(os.environ.get("BENCH_CELL_S", "0.3" if SHORT else "1.0"))
 """How long each measurement of a rate goes on."""
-
-LINE = (
-    "test_case_{number:06d} (suite.module.ClassName) ... ok, took a little while and said so at some length\n"
-)
 
 
 def _open_to_all(folder: Path) -> bool:
@@ -48,8 +46,9 @@ def scratch() -> Iterator[Path]:
 
 
 def line(number: int) -> dict[str, object]:
-    """The fields of one output event, about 200 bytes as a payload."""
-    return {"data": LINE.format(number=number)}
+    """The fields of one output event of the workload."""
+    texts = workload.texts()
+    return {"data": texts[number % len(texts)]}
 
 
 def interleaved(sides: Mapping[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, float]:

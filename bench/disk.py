@@ -3,7 +3,8 @@
 Everything in the database file counts that a run of so many events adds to an empty one: payloads, salts,
 places, subtree roots, checkpoints, entries of the global log, views, and what SQLite spends on all of it.
 The file is counted as it is (`file`), and after free pages were given back (`shrunk`): in between, a server
-uses them for what comes.
+uses them for what comes. A run that is longer than the recorded log repeats it,
+which does not help: a pack holds less than that log, and packs know nothing of each other.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import closing
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 
 import zstandard
 
-from bench.common import machine, scratch, table
+from bench import results, workload
+from bench.common import SHORT, machine, scratch, table
 from bench.stores import create_run, now_ms, open_log
 from eventstore.log import Append, LogLimits, NewEvent
 from eventstore.packing import Pack
@@ -30,30 +32,12 @@ from runs.decide import status_event
 from runs.limits import RunLimits
 from runs.session import load_session
 
-EVENTS = int(os.environ.get("BENCH_EVENTS", "100000"))
-SIZES = (100, 1000, 10_000)
-"""Runs of these sizes too, as many as make `EVENTS` together: what a run costs by itself weighs there."""
+EVENTS = int(os.environ.get("BENCH_DISK_EVENTS", "20000" if SHORT else "100000"))
+SIZES = (100,) if SHORT else (100, 1000, 10_000)
+"""Runs of these sizes too, as many as make a quarter of `EVENTS`: what a run costs by itself weighs there."""
 GAP_MS_MAX = 40
 """Events come at random times this far apart at most, as those of a build do."""
-TARGET_BYTES = 75.0
-
-
-def build_lines(seed: int = 1) -> Iterator[str]:
-    """Lines as a compiler and a test runner print them: paths, numbers and times, no two alike."""
-    chance = random.Random(seed)
-    words = [f"{chance.choice('abcdefghkmnprstvw')}{chance.randbytes(3).hex()}" for _ in range(400)]
-    while True:
-        n, word = chance.randrange(10**6), chance.choice(words)
-        path = "/".join(chance.choices(words, k=chance.randint(3, 6)))
-        dots = path.replace("/", ".")
-        yield chance.choice(
-            [
-                f"[{n % 997:4d}/1021] cc -O2 -Wall -Iinclude -Ibuild -c src/{path}.c -o build/{path}.o\n",
-                f"src/{path}.c:{n % 4000}:{n % 80}: warning: unused variable '{word}' [-Wunused-variable]\n",
-                f"test_{word}_{n} ({dots}.Test{word.title()}) ... ok in {n % 1999} ms\n",
-                f"2026-11-22T14:{n % 60:02d}:{n % 59:02d}.{n % 1000:03d}Z INFO {dots} built {word}-{n}\n",
-            ]
-        )
+GOAL_BYTES = 75.0
 
 
 class Ticking:
@@ -144,19 +128,26 @@ def measure(path: Path, lines: Iterable[str], runs: int, events: int) -> dict[st
 
 
 def main() -> None:
-    """Print the table; the last line says whether the target is met."""
+    """Print the tables; the last one says whether the goal is met by one long run."""
     rows: list[list[object]] = []
     names: list[str] = []
     one_run = 0.0
     for events in (EVENTS, *SIZES):
+        results.progress(f"disk: {events:,} events a run")
         with scratch() as folder:
-            figures = measure(folder / "log.sqlite", build_lines(), max(EVENTS // events // 4, 1), events)
+            figures = measure(
+                folder / "log.sqlite", cycle(workload.texts()), max(EVENTS // events // 4, 1), events
+            )
         names = list(figures)
         rows.append([f"{events:,} a run", *figures.values()])
         one_run = one_run or figures["packs: shrunk file"]
     table(f"bytes a sealed event, proof included ({machine(1)})", ["runs", *names], rows)
-    verdict = "met" if one_run <= TARGET_BYTES else "missed"
-    print(f"target {TARGET_BYTES:.0f} bytes: {verdict} with {one_run:.1f}")
+    verdict = "met" if one_run <= GOAL_BYTES else "missed"
+    table(
+        "goal: bytes a sealed event of the workload, proof included",
+        ["events", "bytes/event", "goal", ""],
+        [[EVENTS, one_run, f"at most {GOAL_BYTES:.0f}", verdict]],
+    )
 
 
 if __name__ == "__main__":

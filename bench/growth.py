@@ -1,7 +1,7 @@
 """Does anything become slower as the log grows? Ten million events against ten thousand, side by side.
 
 Both are data folders of a real server in this process: events are appended through the log, a listing is
-asked for over HTTP. BENCH_GROWTH=200000 makes it short.
+asked for over HTTP. BENCH_GROWTH says how many events the large one holds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 import uvicorn
 
-from bench.common import ROUNDS, line, machine, scratch, table
+from bench import results
+from bench.common import ROUNDS, SHORT, line, machine, scratch, table
 from bench.stores import TEMPLATE, create_run
 from cli.listening import listen
 from cli.settings import Settings
@@ -29,12 +30,12 @@ from eventstore.log import Append, EventLog, NewEvent
 from runs.decide import created
 from runs.ids import new_id
 
-GROWN = int(os.environ.get("BENCH_GROWTH", "10000000"))
+GROWN = int(os.environ.get("BENCH_GROWTH", "200000" if SHORT else "10000000"))
 SMALL = 10_000
 EVENTS_A_RUN = 50_000
-LONG = max(100_000, GROWN // 10)
+LONG = max(min(100_000, GROWN), GROWN // 10)
 """Events of the one long run in the grown log."""
-LISTED = int(os.environ.get("BENCH_GROWTH_RUNS", "10000"))
+LISTED = int(os.environ.get("BENCH_GROWTH_RUNS", "2000" if SHORT else "10000"))
 BATCH = 1_000
 WRITERS = 16
 COMMITS = 640
@@ -250,6 +251,7 @@ def listed(runner: asyncio.Runner, pages: Pages) -> None:
 def main() -> None:
     """Grow, and print the tables."""
     with scratch() as path, asyncio.Runner() as runner, _stack(runner) as stack:
+        results.progress(f"growth: writing {SMALL:,} and {GROWN:,} events")
         small = runner.run(opened(stack, path / "small", SMALL, 0))
         began = time.perf_counter()
         big = runner.run(opened(stack, path / "big", GROWN, LONG))
@@ -257,7 +259,9 @@ def main() -> None:
         size_mib = (path / "big" / "log.sqlite").stat().st_size / 1024 / 1024
         growth = [[GROWN, GROWN / took_s, size_mib, size_mib * 1024 * 1024 / GROWN]]
         table("growing", ["events", "events/s", "MiB", "bytes/event"], growth)
+        results.progress("growth: appends and reads")
         measured(runner, small, big)
+        results.progress(f"growth: listing {LISTED:,} runs")
         runner.run(list_runs(big, LISTED))
         assert big.server.first is not None
         port = runner.run(stack.enter_async_context(serving(big.server)))

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import uvicorn
 
-from bench.common import line, machine, scratch, table
+from bench import results
+from bench.common import SHORT, line, machine, scratch, table
 from bench.stores import create_run, now_ms
 from cli.listening import listen
 from cli.settings import Settings
@@ -30,9 +31,9 @@ from runs.decide import status_event
 from runs.limits import RunLimits
 from runs.session import load_session
 
-EVENTS = int(os.environ.get("BENCH_MEMORY_EVENTS", "1000000"))
-SUBSCRIBERS = int(os.environ.get("BENCH_MEMORY_SUBSCRIBERS", "1000"))
-STALLED_EVENTS = 100_000
+EVENTS = int(os.environ.get("BENCH_MEMORY_EVENTS", "20000" if SHORT else "1000000"))
+SUBSCRIBERS = int(os.environ.get("BENCH_MEMORY_SUBSCRIBERS", "100" if SHORT else "1000"))
+STALLED_EVENTS = 20_000 if SHORT else 100_000
 BATCH = 1_000
 READ_BYTES = 1024 * 1024
 ANSWER_S_MAX = 600.0
@@ -169,6 +170,7 @@ class Table:
 
     def step(self, name: str, work: Callable[[], object]) -> None:
         """Do it, and write down what is occupied then."""
+        results.progress(f"memory: {name}")
         began = time.perf_counter()
         before = self._server.resident_mib() if self.rows else 0.0
         work()

@@ -11,41 +11,73 @@ import os
 import sqlite3
 import statistics
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from bench.common import interleaved, machine, scratch, table
-from bench.replay import NDJSON, REPLAYED, get, server
+from bench import results
+from bench.common import ROUNDS, SHORT, interleaved, machine, scratch, table
+from bench.load import fill as fill_over_http
+from bench.peers.crownest import DATABASE, JSON, CrowNest, lines_of
+from bench.peers.registry import emptied
+from bench.rounds import interleaved as in_rounds
 from bench.stores import create_run, fill, open_log
 from eventstore.compactor import Compactor
 from eventstore.log import Append, Framing, LogLimits, NewEvent
 from eventstore.sqlite.log import SqliteLog
 
-NEVER_MS = str(10**12)
+REPLAYED = int(os.environ.get("BENCH_PACKS_EVENTS", "20000" if SHORT else "100000"))
+STREAM = "replayed"
+NEVER = {"CROWNEST_LOG__COMPACT_QUIET_MS": str(10**12)}
+AT_ONCE = {"CROWNEST_LOG__COMPACT_QUIET_MS": "0", "CROWNEST_LOG__COMPACT_IDLE_S": "0.1"}
+SSE_LINES = 4
+"""Of one event: id, event, data, and an empty one."""
+COMPACT_S_MAX = 120.0
 ALWAYS_MS = 1 << 52
 APPENDS = 400
 REDACTION = NewEvent("redaction", {"targets": [], "reason": "bench", "actor": "key_bench"})
 """The shortest way to have a run counted as ended."""
 
 
-@contextmanager
-def compacting(folder: Path, quiet_ms: str) -> Iterator[dict[str, Any]]:
-    """A bench server with a sealed run, which it compacts at once or never."""
-    os.environ |= {"CROWNEST_LOG__COMPACT_QUIET_MS": quiet_ms, "CROWNEST_LOG__COMPACT_IDLE_S": "0.1"}
-    with server(folder, REPLAYED, 1) as (about, _):
-        with closing(sqlite3.connect(f"file:{folder}/log.sqlite?mode=ro", uri=True)) as database:
-            while quiet_ms == "0" and database.execute("SELECT count(*) FROM unpacked").fetchone()[0]:
+class Sealed:
+    """A server with one sealed run, which stays in rows or becomes packs."""
+
+    def __init__(self, settings: dict[str, str]) -> None:
+        self.server = CrowNest(settings)
+
+    async def start(self, folder: Path) -> None:
+        """Append, seal, and wait for what the settings want."""
+        await self.server.start(emptied(folder))
+        await fill_over_http(self.server, STREAM, REPLAYED)
+        run = f"/v1/workspace-runs/{await self.server.run_of(STREAM)}"
+        http = await self.server.connect()
+        await http.request("POST", f"{run}/finish", b'{"exitCode":0}', JSON)
+        await http.close()
+
+    def wait_until_packed(self) -> None:
+        """Return once all of the run lies in packs."""
+        uri = f"file:{self.server.folder / DATABASE}?mode=ro"
+        left = "SELECT (SELECT count(*) FROM unpacked) + NOT EXISTS (SELECT * FROM packs)"
+        deadline = time.monotonic() + COMPACT_S_MAX
+        with closing(sqlite3.connect(uri, uri=True)) as database:
+            while database.execute(left).fetchone()[0]:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"the run is not packed after {COMPACT_S_MAX:.0f} s")
                 time.sleep(0.1)
-        yield about
 
-
-def over_http(about: dict[str, Any], *, stream: bool) -> float:
-    """Events a second of a full replay."""
-    events = f"/v1/workspace-runs/{about['runs'][0]}/events"
-    _, took = get(about, f"{events}?stream=true") if stream else get(about, events, NDJSON)
-    return REPLAYED / took
+    async def replay(self, *, stream: bool) -> float:
+        """Events a second of a full replay, as Server-Sent Events or as NDJSON."""
+        began = time.perf_counter()
+        lines = REPLAYED
+        if stream:
+            lines *= SSE_LINES
+            path = f"/v1/workspace-runs/{await self.server.run_of(STREAM)}/events?stream=true"
+            count = await lines_of(await self.server.connect(), path)
+        else:
+            count = await self.server.replay_bytes(STREAM)
+        assert count >= lines, f"{count} of {lines} lines came back"
+        return REPLAYED / (time.perf_counter() - began)
 
 
 async def _ended_run(log: SqliteLog) -> str:
@@ -83,11 +115,11 @@ def in_process(folder: Path) -> None:
         runner.run(log.append(Append(packs, None, [REDACTION])))
         while runner.run(log.compact(ALWAYS_MS)):
             pass
-        kinds = {
-            "NDJSON, events/s": lambda run: _drained(log, run, Framing.NDJSON),
-            "SSE, events/s": lambda run: _drained(log, run, Framing.SSE),
-            "entries (proofs), events/s": lambda run: _walked(log, run),
-            "a page of 100, us": lambda run: _page(log, run),
+        kinds: dict[str, Callable[[str], Coroutine[None, None, float]]] = {
+            "NDJSON, events/s": partial(_drained, log, framing=Framing.NDJSON),
+            "SSE, events/s": partial(_drained, log, framing=Framing.SSE),
+            "entries (proofs), events/s": partial(_walked, log),
+            "a page of 100, us": partial(_page, log),
         }
         table_rows: list[list[object]] = []
         for name, read in kinds.items():
@@ -135,31 +167,41 @@ def beside_appends(folder: Path) -> None:
     table("appends of one event, milliseconds", ["beside", "appends", "median", "99 %", "longest"], rows)
 
 
+async def over_http(folder: Path) -> None:
+    """Print the table of full replays."""
+    sides = {"rows": Sealed(NEVER), "packs": Sealed(AT_ONCE)}
+    try:
+        for name, side in sides.items():
+            results.progress(f"packs: writing {REPLAYED:,} events: {name}")
+            await side.start(folder / name)
+        await asyncio.to_thread(sides["packs"].wait_until_packed)
+        replays: dict[str, Callable[[], Awaitable[float]]] = {
+            f"{framing}, {name}": partial(side.replay, stream=framing == "SSE")
+            for framing in ("NDJSON", "SSE")
+            for name, side in sides.items()
+        }
+        found = await in_rounds(f"replay of {REPLAYED:,} events, rows and packs", replays)
+    finally:
+        for side in sides.values():
+            await side.server.stop()
+    rows: list[list[object]] = []
+    for framing in ("NDJSON", "SSE"):
+        in_rows, in_packs = (results.median(found[f"{framing}, {name}"]) for name in sides)
+        rows.append([framing, in_rows, in_packs, in_packs / in_rows])
+    columns = ["framing", "rows, events/s", "packs, events/s", "packs/rows"]
+    table(f"full replay of {REPLAYED:,} events over HTTP ({machine(ROUNDS)})", columns, rows)
+
+
 def main() -> None:
     """Print all tables."""
+    import uvloop
+
     with scratch() as folder:
+        results.progress("packs: without HTTP")
         in_process(folder)
+        results.progress("packs: appends beside compaction")
         beside_appends(folder)
-    with (
-        scratch() as one, scratch() as other,
-        compacting(one, NEVER_MS) as rows, compacting(other, "0") as packs,
-    ):  # fmt: skip
-        figures = interleaved(
-            {
-                f"{name}, {side}": lambda about=about, stream=stream: over_http(about, stream=stream)
-                for name, stream in (("NDJSON", False), ("SSE", True))
-                for side, about in (("rows", rows), ("packs", packs))
-            }
-        )
-    table(
-        f"full replay of {REPLAYED:,} events over HTTP ({machine()})",
-        ["framing", "rows, events/s", "packs, events/s", "packs/rows"],
-        [
-            [name, figures[f"{name}, rows"], figures[f"{name}, packs"],
-             figures[f"{name}, packs"] / figures[f"{name}, rows"]]
-            for name in ("NDJSON", "SSE")
-        ],
-    )  # fmt: skip
+        uvloop.run(over_http(folder.resolve()))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.common import ROUNDS, interleaved, line, machine, scratch, table
+from bench import results
+from bench.common import SHORT, interleaved, line, machine, scratch, table
 from bench.stores import create_run, open_log
 from eventstore import appending
 from eventstore.log import Append, NewEvent, StoredEvent
@@ -23,7 +24,7 @@ from evidence.canonical import encode
 from evidence.merkle import CompactRange
 from evidence.record import format_time
 
-EVENTS = int(os.environ.get("BENCH_PROOF_EVENTS", "40000"))
+EVENTS = int(os.environ.get("BENCH_PROOF_EVENTS", "10000" if SHORT else "40000"))
 BATCH = 100
 
 
@@ -96,10 +97,9 @@ def main() -> None:
         sizes[proof].append(size_bytes)
         return cpu_us
 
+    results.progress(f"proof_cost: {EVENTS:,} events with proof and without")
     with scratch() as folder:
-        cpu = interleaved(
-            {"with": lambda: side(proof=True), "without": lambda: side(proof=False)}, max(ROUNDS, 3)
-        )
+        cpu = interleaved({"with": lambda: side(proof=True), "without": lambda: side(proof=False)})
     disk = {proof: statistics.median(values) for proof, values in sizes.items()}
     table(
         f"what the proof costs an append of {BATCH} events ({machine()})",

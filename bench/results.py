@@ -11,7 +11,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,8 @@ class Report:
     ratios: list[Ratio] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
-    counts: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """How long each question took that was answered."""
 
 
 REPORT = Report()
@@ -62,6 +64,15 @@ def note_missing(title: str, why: str) -> None:
 def note_version(title: str, version: str) -> None:
     """Keep what was measured."""
     REPORT.versions[title] = version
+
+
+@contextmanager
+def answering(question: str) -> Iterator[None]:
+    """Say and keep how long the answer took; one that failed leaves no time."""
+    began = time.perf_counter()
+    yield
+    REPORT.seconds[question] = round(time.perf_counter() - began, 1)
+    progress(f"{question}: answered in {REPORT.seconds[question]:.0f} s")
 
 
 def compare(question: str, ours: float, peers: Mapping[str, float], unit: str, better: str = "more") -> None:
@@ -123,6 +134,7 @@ def document(started: str) -> dict[str, Any]:
         },
         "versions": REPORT.versions,
         "missing": REPORT.missing,
+        "questionSeconds": REPORT.seconds,
         "tables": [asdict(table) for table in common.TABLES],
         "ratios": [{**asdict(each), "ratio": each.ratio} for each in REPORT.ratios],
     }
@@ -151,6 +163,7 @@ def markdown(about: Mapping[str, Any]) -> str:
         f"Workload: sha256 `{about['workload']['sha256']}`, {about['workload']['meanBytes']} bytes an event.",
         "",
         *(f"- {title}: {version}" for title, version in about["versions"].items()),
+        f"- questions answered: {', '.join(about['questionSeconds'])}",
         *(f"- not measured: {title}: {why}" for title, why in about["missing"].items()),
     ]
     for table in about["tables"]:

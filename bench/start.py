@@ -12,22 +12,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
-from bench.common import ROUNDS, interleaved, machine, scratch, table
+from bench import results
+from bench.common import ROUNDS, SHORT, interleaved, machine, scratch, table
 from bench.stores import create_run, fill
 from cli.docs import every_help
-from cli.main import VERSION
 from cli.settings import Settings
 from cli.wiring import open_server
+from client.version import VERSION
 
 CROWNEST = Path(sys.executable).with_name("crownest")
 BARE = (sys.executable, "-c", "pass")
-RUNS = int(os.environ.get("BENCH_START_RUNS", "50"))
+RUNS = int(os.environ.get("BENCH_START_RUNS", "5" if SHORT else "50"))
 EVENTS_A_RUN = 1000
 ANSWER_S_MAX = 30.0
 SLOWEST_SHOWN = 8
+HELPS = 4 if SHORT else None
+"""Commands whose `--help` is asked for; all when None."""
 SERVE_GOAL_S = 3.0
 HELP_GOAL = 10.0
 
@@ -89,7 +92,8 @@ async def filled(data: Path) -> None:
 
 def commands(env: Mapping[str, str]) -> list[list[object]]:
     """Rows: a command line, its milliseconds, those of a bare Python beside it, and the ratios."""
-    lines = ["crownest --version", *(f"{path} --help" for path, _ in every_help())]
+    lines = ["crownest --version", *(f"{path} --help" for path, _ in islice(every_help(), HELPS))]
+    results.progress(f"start: {len(lines)} commands")
     return [_row(text, [CROWNEST, *text.split()[1:]], env) for text in lines]
 
 

@@ -24,7 +24,8 @@ from itertools import chain as chain_up
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bench.common import machine, scratch, table
+from bench import results
+from bench.common import ROUNDS, SHORT, machine, scratch, table
 from evidence.bundle import BundleWriter, EntryChain
 from evidence.canonical import encode
 from evidence.checkpoint import format_checkpoint
@@ -37,10 +38,9 @@ from evidence.record import format_time, genesis
 from evidence.verify import verify_bundle
 from verifier.pool import looking
 
-EVENTS = int(os.environ.get("BENCH_VERIFY_EVENTS", "200000"))
+EVENTS = int(os.environ.get("BENCH_VERIFY_EVENTS", "10000" if SHORT else "200000"))
 """Events of the large bundle; the small one has a tenth."""
 JOBS = int(os.environ.get("BENCH_VERIFY_JOBS", "2"))
-ROUNDS = int(os.environ.get("BENCH_VERIFY_ROUNDS", "3"))
 
 RUN = "wsr_01k9x4m2c7d8e9f0g1h2j3k4m5"
 ORIGIN = "crownest.local/0123456789abcdef"
@@ -223,6 +223,7 @@ def main() -> None:
         }
         seen: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
         for number in range(ROUNDS + 1):
+            results.progress(f"verify: round {number} of {ROUNDS}")
             for name, (bundle, jobs, orjson) in sides.items():
                 figures = measured(bundle, jobs, orjson=orjson)
                 if number:  # the first round only warms the file cache

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,9 @@ class CrowNest(Peer):
     ours = True
     per_acknowledgement = "one frame of a WebSocket, acknowledged when its transaction is fsynced, with proof"
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+        """With `settings`, the server's environment differs from the usual by these variables."""
+        self._settings = settings or {}
         self._child: Child | None = None
         self._runs: dict[str, str] = {}
         self._port = 0
@@ -50,7 +52,7 @@ class CrowNest(Peer):
         self.folder = folder / self.name
         self.folder.mkdir()
         command: list[str | Path] = [sys.executable, "-m", "bench.server", self.folder]
-        self._child = Child(command, folder / f"{self.name}.log", piped=True)
+        self._child = Child(command, folder / f"{self.name}.log", env=self._settings, piped=True)
         assert self._child.process.stdout is not None
         line = await asyncio.to_thread(self._child.process.stdout.readline)
         if not line:

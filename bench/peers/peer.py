@@ -49,6 +49,8 @@ class Peer(ABC):
     programs: ClassVar[Mapping[str, str]] = {}
     """The programs it needs, and how to get each."""
     ours: ClassVar[bool] = False
+    batches_only: ClassVar[bool] = False
+    """Whether it is left out where an acknowledgement is for one event: there another side is the same."""
     folder: Path
     """Where its data lies."""
 

@@ -1,4 +1,8 @@
-"""PostgreSQL with a table and a function like message-db's: one call of the function an acknowledgement."""
+"""PostgreSQL with a table and a function like message-db's: a call of it for each event, or one for a batch.
+
+message-db's `write_message` takes a single message, and so does the function here. The side that hands over
+all rows of a batch in one call has more than message-db offers, and a name of its own.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,8 @@ CONFIGURATION = {
 }
 """Durable, with room enough that no checkpoint is forced within a measurement."""
 PAGE = 5000
-INSERT = "SELECT write_messages($1, $2, $3)"
+INSERT = "SELECT write_message($1, $2, $3)"
+INSERT_BATCH = "SELECT write_messages($1, $2, $3)"
 SELECT = 'SELECT {} FROM messages WHERE stream_name = $1 AND "position" > $2 ORDER BY "position" LIMIT $3'
 
 
@@ -48,7 +53,7 @@ class Postgres(Peer):
 
     name = "postgres"
     title = "PostgreSQL, message-db-like function"
-    per_acknowledgement = "one call of a function that inserts all rows, one round trip, one commit"
+    per_acknowledgement = "one call of the function for each event, all sent at once, one commit"
     modules = ("asyncpg",)
 
     def __init__(self) -> None:
@@ -75,7 +80,7 @@ class Postgres(Peer):
         assert programs is not None
         user = "postgres" if os.geteuid() == 0 else None
         name = user or pwd.getpwuid(os.geteuid()).pw_name
-        self.folder = folder / "postgres"
+        self.folder = folder / self.name
         self.folder.mkdir()
         if user:
             shutil.chown(self.folder, user)
@@ -97,7 +102,7 @@ class Postgres(Peer):
         options = [f"-c{key}={value}" for key, value in CONFIGURATION.items()]
         self._child = Child(
             [programs / "postgres", "-D", self.folder, "-p", str(self._port), *options],
-            folder / "postgres.log",
+            folder / f"{self.name}.log",
             user=user,
             stop_signal=signal.SIGINT,  # "fast": it does not wait for clients
         )
@@ -157,13 +162,40 @@ class Postgres(Peer):
         return count
 
 
+class PostgresBatch(Postgres):
+    """The same server, with a function that inserts all rows of a batch in one statement."""
+
+    name = "postgres-batch"
+    title = "PostgreSQL, one call for all rows of a batch: more than message-db offers"
+    per_acknowledgement = "one call of a function that inserts all rows, one round trip, one commit"
+    batches_only = True
+
+    async def writer(self, stream: str) -> Writer:
+        """A connection of its own, with the statement prepared."""
+        connection = await self._connect()
+        return _BatchWriter(connection, await connection.prepare(INSERT_BATCH), stream)
+
+
 class _Writer:
     def __init__(self, connection: Any, statement: Any, stream: str) -> None:
         self._connection, self._statement, self._stream = connection, statement, stream
 
     async def append(self, texts: Sequence[str]) -> None:
-        documents = [orjson.dumps({"data": text}).decode() for text in texts]
-        await self._statement.fetchval(self._stream, ["stdout"] * len(texts), documents)
+        if len(texts) == 1:
+            await self._statement.fetchval(self._stream, "stdout", _document(texts[0]))
+            return
+        # In one implicit transaction; all calls are sent before the first answer is waited for.
+        await self._statement.executemany([(self._stream, "stdout", _document(text)) for text in texts])
 
     async def close(self) -> None:
         await self._connection.close()
+
+
+class _BatchWriter(_Writer):
+    async def append(self, texts: Sequence[str]) -> None:
+        documents = list(map(_document, texts))
+        await self._statement.fetchval(self._stream, ["stdout"] * len(texts), documents)
+
+
+def _document(text: str) -> str:
+    return orjson.dumps({"data": text}).decode()

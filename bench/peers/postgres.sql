@@ -14,6 +14,22 @@ CREATE TABLE messages (
 CREATE UNIQUE INDEX messages_id ON messages (id);
 CREATE UNIQUE INDEX messages_stream ON messages (stream_name, "position");
 
+CREATE FUNCTION write_message(stream text, kind text, document jsonb, expected_version bigint DEFAULT NULL)
+RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    version bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended(stream, 0));
+    SELECT coalesce(max(m."position"), -1) INTO version FROM messages m WHERE m.stream_name = stream;
+    IF expected_version IS NOT NULL AND expected_version <> version THEN
+        RAISE EXCEPTION 'Wrong expected version: % (stream: %, version: %)', expected_version, stream, version;
+    END IF;
+    INSERT INTO messages (stream_name, "position", type, data) VALUES (stream, version + 1, kind, document);
+    RETURN version + 1;
+END;
+$$;
+
+-- All rows of a batch in one call: more than message-db offers.
 CREATE FUNCTION write_messages(stream text, types text[], documents jsonb[], expected_version bigint DEFAULT NULL)
 RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE

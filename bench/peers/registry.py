@@ -14,10 +14,18 @@ from bench.common import scratch
 from bench.peers.durable_streams import DurableStreams
 from bench.peers.nats_jetstream import NatsAlways, NatsDefault
 from bench.peers.peer import Peer
-from bench.peers.postgres import Postgres
+from bench.peers.postgres import Postgres, PostgresBatch
 from bench.peers.redis_always import RedisAlways, RedisLean
 
-PEERS: tuple[type[Peer], ...] = (RedisAlways, RedisLean, Postgres, NatsDefault, NatsAlways, DurableStreams)
+PEERS: tuple[type[Peer], ...] = (
+    RedisAlways,
+    RedisLean,
+    Postgres,
+    PostgresBatch,
+    NatsDefault,
+    NatsAlways,
+    DurableStreams,
+)
 
 
 def wanted(name: str) -> bool:

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,12 +103,14 @@ def test_the_results_file_holds_what_judging_them_needs(tmp_path: Path) -> None:
     results.note_missing("NATS", "the package: install it")
     common.table("append", ["side", "events/s"], [["ours", 1234.5], ["redis", None]])
     results.compare("append", 2.0, {"Redis": 1.0}, "events/s")
+    with results.answering("append"):
+        pass
     path = results.write("2026-11-26T05:00:00Z", tmp_path)
     about = json.loads(path.read_text(encoding="utf-8"))
     assert about["schema"] == "crownest-bench/v1"
     assert set(about) == {
         "schema", "started", "commit", "machine", "rounds", "cellSeconds", "short", "workload", "versions",
-        "missing", "tables", "ratios",
+        "missing", "questionSeconds", "tables", "ratios",
     }  # fmt: skip
     assert about["tables"][0]["rows"] == [["ours", 1234.5], ["redis", None]]
     assert about["ratios"][0]["ratio"] == 2.0
@@ -115,16 +119,52 @@ def test_the_results_file_holds_what_judging_them_needs(tmp_path: Path) -> None:
     assert "| ours | 1,234 |" in page
     assert "- not measured: NATS: the package: install it" in page
     assert about["workload"]["sha256"] in page
+    assert "- questions answered: append\n" in page
+
+
+def test_a_run_that_is_interrupted_leaves_the_questions_that_it_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole run takes an hour: what its first questions found out must not be lost with its last."""
+
+    class Floors:
+        @staticmethod
+        def main() -> None:
+            common.table("floor", ["side"], [["disk"]])
+
+    class Tail:
+        @staticmethod
+        def main() -> None:
+            raise KeyboardInterrupt
+
+    written = results.write
+    monkeypatch.setattr(results, "write", lambda started: written(started, tmp_path))
+    monkeypatch.setattr(sys, "argv", ["bench", "--only", "floors,tail", "--keep"])
+    monkeypatch.setitem(sys.modules, "bench.floors", Floors)
+    monkeypatch.setitem(sys.modules, "bench.tail", Tail)
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            command.main()
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    [path] = tmp_path.glob("*.json")
+    about = json.loads(path.read_text(encoding="utf-8"))
+    assert list(about["questionSeconds"]) == ["floors"]
+    assert [table["title"] for table in about["tables"]] == ["floor"]
 
 
 def test_every_question_is_found_and_has_an_answer() -> None:
     """A bench that opens with a question belongs to `make bench` without being named anywhere."""
     found = command.questions()
     assert found[: len(command.FIRST)] == list(command.FIRST)
+    assert found[-len(command.LAST) :] == list(command.LAST)
     assert not {"common", "embedded", "load", "server", "workload"} & set(found)
     for name in found:
         text = Path(command.__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
         assert "\ndef main() -> None:" in text
+    page = Path(command.__file__).with_name("README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)\.py` \|", page, re.MULTILINE) == found
 
 
 def test_the_benches_run_the_locked_server() -> None:
