@@ -82,4 +82,6 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         told = "interrupted: servers are ended, and a results file holds only the questions answered before"
         print(told, file=sys.stderr, flush=True)
-        os._exit(INTERRUPTED)  # a database that was cut off in its closing has a thread that would be waited for
+        os._exit(
+            INTERRUPTED
+        )  # a database that was cut off in its closing has a thread that would be waited for
