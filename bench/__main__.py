@@ -12,6 +12,8 @@ from pathlib import Path
 
 FIRST = ("floors", "append", "fsyncs", "replay", "tail", "proof_cost", "verify")
 """The order; questions that are named nowhere come behind these."""
+INTERRUPTED = 130
+"""The exit code that shells give to a program ended by Ctrl-C."""
 LAST = ("growth",)
 """And then what takes longest, so that a run that is interrupted has the rest."""
 
@@ -83,4 +85,4 @@ if __name__ == "__main__":
         told = "interrupted: servers are ended, and a results file holds only the questions answered before"
         print(told, file=sys.stderr, flush=True)
         # A database that was cut off while it closed has a thread that an ordinary exit would wait for.
-        os._exit(INTERRUPTED)  # noqa: SLF001 # the function is public, for all its name
+        os._exit(INTERRUPTED)
