@@ -246,6 +246,7 @@ class GroupWriter:
     def _ended(self, last_group: list[Work[Any]]) -> None:
         """In the loop: whoever is still waiting, because the thread broke down, waits no longer."""
         self._closing = True
+        self._hand_over()
         left = [work for work in (*last_group, *self._aside) if not work.done.done()]
         while not self._queue.empty():
             work = self._queue.get_nowait()
