@@ -59,6 +59,14 @@ class Http:
                 yield (await self.reader.readexactly(size + 2))[:-2]
             await self.reader.readexactly(2)
 
+    async def frames(self) -> AsyncIterator[bytes]:
+        """The frames of an answer of Server-Sent Events, without the empty line that ends each."""
+        held = b""
+        async for block in self.blocks():
+            *frames, held = (held + block).split(b"\n\n")
+            for frame in frames:
+                yield frame
+
     async def request(self, method: str, path: str, body: bytes = b"", headers: str = "") -> bytes:
         """The body of a 2xx answer."""
         status = await self.send(method, path, body, headers)

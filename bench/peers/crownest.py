@@ -216,12 +216,9 @@ class _Reader:
         self._http = http
 
     async def __aiter__(self) -> AsyncIterator[str]:
-        held = b""
-        async for block in self._http.blocks():
-            *frames, held = (held + block).split(b"\n\n")
-            for frame in frames:
-                if b"\nevent: stdout\n" in frame:
-                    yield orjson.loads(frame.partition(b"\ndata: ")[2])["data"]
+        async for frame in self._http.frames():
+            if b"\nevent: stdout\n" in frame:
+                yield orjson.loads(frame.partition(b"\ndata: ")[2])["data"]
 
     async def close(self) -> None:
         await self._http.close()

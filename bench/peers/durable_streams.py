@@ -115,13 +115,10 @@ class _Reader:
         self._http = http
 
     async def __aiter__(self) -> AsyncIterator[str]:
-        held = b""
-        async for block in self._http.blocks():
-            *frames, held = (held + block).split(b"\n\n")
-            for frame in frames:
-                if frame.startswith(b"event: data"):
-                    text = frame.partition(b"\n")[2].replace(b"\ndata:", b"").removeprefix(b"data:")
-                    yield orjson.loads(text)[0]["data"]
+        async for frame in self._http.frames():
+            if frame.startswith(b"event: data"):
+                text = frame.partition(b"\n")[2].replace(b"\ndata:", b"").removeprefix(b"data:")
+                yield orjson.loads(text)[0]["data"]
 
     async def close(self) -> None:
         await self._http.close()

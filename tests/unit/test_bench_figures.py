@@ -176,3 +176,16 @@ def test_the_benches_run_the_locked_server() -> None:
     )
     assert runtime
     assert runtime <= benches
+
+
+def test_the_pages_show_figures_that_the_results_hold() -> None:
+    """Every rate in the tables of README and docs/performance.md stands in the file of results."""
+    root = Path(__file__).parents[2]
+    found = (root / "bench/results/2026-11-26-x86_64-2-cores.md").read_text(encoding="utf-8")
+    for page, heading in (("README.md", "## Performance"), ("docs/performance.md", "## Beside others")):
+        section = (root / page).read_text(encoding="utf-8").split(f"{heading}\n")[1].split("\n## ")[0]
+        rows = [row for row in section.splitlines() if row.startswith("|")]
+        rates = [rate for row in rows for rate in re.findall(r"\d{1,3}(?:,\d{3})+", row)]
+        shown = [rate for rate in rates if rate != "100,000"]  # how many events were replayed
+        assert len(shown) >= 10
+        assert [rate for rate in shown if rate not in found] == []
