@@ -172,6 +172,7 @@ class Holder:
     def _bury(self) -> list[tuple[str, Task, int]]:
         """The tasks that ended, with the wait status of each."""
         ended: list[tuple[str, Task, int]] = []
+        orphans: dict[int, int] = {}
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -180,8 +181,12 @@ class Holder:
             if pid == 0:
                 return ended
             name = next((name for name, task in self._tasks.items() if task.pid == pid), None)
-            if name is not None and not self._tasks[name].adopt(status):
-                ended.append((name, self._tasks.pop(name), status))
+            if name is None:
+                orphans[pid] = status
+                continue
+            final = self._tasks[name].final_status(status, orphans)
+            if final is not None:
+                ended.append((name, self._tasks.pop(name), final))
 
     def _strays(self) -> list[int]:
         return proctable.descendants(os.getpid(), without={task.pid for task in self._tasks.values()})

@@ -14,7 +14,7 @@ import resource
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from runner import proctable, wire
@@ -57,17 +57,24 @@ class Task:
         word = self.word() if self.is_command else None
         return int(word.fields[0]) if word and word.kind == "started" else None
 
-    def adopt(self, status: int) -> bool:
-        """True when the child that ended was a keeper whose command lives: from now on that is waited for."""
+    def final_status(self, status: int, orphans: Mapping[int, int]) -> int | None:
+        """The wait status the task ended with, now that its child ended; None while its command lives.
+
+        A keeper that was killed leaves its command to the holder, which waits for that from then on. The
+        command may have ended too by now, and the kernel says in which order the two are buried: `orphans`
+        are the wait statuses of those that were buried before the keeper.
+        """
         pid = self.command_pid()
         if self.killed or not os.WIFSIGNALED(status) or pid is None or pid == self.pid:
-            return False
+            return status
+        if pid in orphans:
+            return orphans[pid]
         try:
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
-            return False
+            return status
         self.pid = pid
-        return True
+        return None
 
     def outcome(self, status: int) -> Packet:
         """What the runner is told at the end: an exit code (128 + n for signal n), or the child's answer."""

@@ -287,11 +287,12 @@ async def test_a_command_that_kills_everything_it_can_ends_the_run_in_order(on: 
     if on.runner.provider == "process" and os.geteuid() != 0:
         pytest.skip("without isolation and as the server's own user it would end the tests too")
     word = _word()
-    run = await on.run(f"sleep {word} & kill -9 -1; exit 3")
-    # Process 1 of a namespace cannot be hit; without namespaces the holder dies, and everything with it.
-    assert run.log.one("collecting")["exitCode"] == {"bubblewrap": 3, "process": 137}[on.runner.provider]
-    assert run.log.order()[-1] == "cleanup"
-    assert living(word) == []
+    for _ in range(10):  # the keeper and its command are buried in any order
+        run = await on.run(f"sleep {word} & kill -9 -1; exit 3")
+        # Process 1 of a namespace cannot be hit; without namespaces the holder dies, and everything with it.
+        assert run.log.one("collecting")["exitCode"] == {"bubblewrap": 3, "process": 137}[on.runner.provider]
+        assert run.log.order()[-1] == "cleanup"
+        assert living(word) == []
 
 
 async def test_many_runs_leave_no_process_no_descriptor_and_no_thread(on: Bench) -> None:
