@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+
 from runner import wire
 from runner.tasks import Task
 from runner.wire import Packet
