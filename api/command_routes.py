@@ -108,8 +108,8 @@ async def stream_command_logs(request: Request, command_id: str) -> Response:
 async def _follow(services: Services, who: Principal, command_id: str, after: int) -> AsyncIterator[bytes]:
     """Lines until the command has ended; looked at whether it runs before its lines, so none is missed."""
     commands = services.commands
-    async with services.watch.end_of_access(who) as over:
-        while not over.is_set():
+    async with services.watch.access(who) as access:
+        while not access.over.is_set():
             runs = commands.is_running(command_id)
             lines = await commands.logs.read(command_id, after, LOG_LINES_READ)
             if lines:
@@ -118,7 +118,7 @@ async def _follow(services: Services, who: Principal, command_id: str, after: in
             elif not runs:
                 yield await _terminal_frame(services, who, command_id)
                 return
-            elif not await commands.logs.wait(command_id, services.limits.revocation_poll_s):
+            elif not await access.bounds(commands.logs.wait(command_id, services.limits.revocation_poll_s)):
                 yield KEEPALIVE
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 from fastapi import APIRouter
@@ -108,8 +107,8 @@ async def _follow(
     the key is revoked: whoever connects again is told why.
     """
     store = services.store
-    async with services.watch.end_of_access(who) as over:
-        while not over.is_set():
+    async with services.watch.access(who) as access:
+        while not access.over.is_set():
             chunk = await store.read_framed(run_id, after, framing)
             if chunk is not None:
                 yield chunk.data
@@ -119,20 +118,9 @@ async def _follow(
             elif again := await _terminal_again(services, run_id, after, framing):
                 yield again
                 return
-            if not await _wait(services, run_id, after, over) and framing is Framing.SSE:
+            news = store.wait_for_append(run_id, after, services.limits.heartbeat_s)
+            if not await access.bounds(news) and framing is Framing.SSE:
                 yield KEEPALIVE
-
-
-async def _wait(services: Services, run_id: str, after: int, over: asyncio.Event) -> bool:
-    """Until there may be more or the stream is over; False after a silence that wants a keepalive."""
-    appended = asyncio.create_task(services.store.wait_for_append(run_id, after, services.limits.heartbeat_s))
-    ended = asyncio.create_task(over.wait())
-    try:
-        await asyncio.wait((appended, ended), return_when=asyncio.FIRST_COMPLETED)
-        return ended.done() or appended.result()
-    finally:
-        appended.cancel()
-        ended.cancel()
 
 
 async def _terminal_again(services: Services, run_id: str, after: int, framing: Framing) -> bytes | None:

@@ -63,5 +63,5 @@ async def append_session(socket: WebSocket, run_id: str) -> None:
         await socket.send_denial_response(Response(body, status, {**headers, "x-request-id": request_id}))
         return
     session = AppendSession(socket, recording, services.limits, request_id)
-    async with services.watch.end_of_access(who) as over:
-        await session.serve(over, services.closing)
+    async with services.watch.access(who) as access:
+        await session.serve(access.over, services.closing)

@@ -13,6 +13,34 @@ from runs.access import Principal
 from runs.refusal import Refusal
 
 logger = logging.getLogger(__name__)
+_PAST = 0.0
+"""A time of the event loop's clock that is over."""
+
+
+class Access:
+    """May this stream go on? `over` is set once it may not."""
+
+    def __init__(self) -> None:
+        self.over = asyncio.Event()
+        self._waits: asyncio.Timeout | None = None
+
+    def end(self) -> None:
+        """End it, and what waits in it."""
+        self.over.set()
+        if self._waits is not None:
+            self._waits.reschedule(_PAST)
+
+    async def bounds(self, news: Awaitable[bool]) -> bool:
+        """What `news` answers, or True once access is over. One at a time; it costs no task."""
+        try:
+            async with asyncio.timeout_at(_PAST if self.over.is_set() else None) as self._waits:
+                return await news
+        except TimeoutError:
+            if not self.over.is_set():
+                raise
+            return True
+        finally:
+            self._waits = None
 
 
 class KeyWatch:
@@ -32,7 +60,7 @@ class KeyWatch:
         self._closing = closing
         self._limits = limits
         self._session_is_open = session_is_open
-        self._open: dict[tuple[str, str], set[asyncio.Event]] = {}
+        self._open: dict[tuple[str, str], set[Access]] = {}
         """By key or person, and browser session where there is one."""
 
     def __repr__(self) -> str:
@@ -47,19 +75,19 @@ class KeyWatch:
             )
 
     @asynccontextmanager
-    async def end_of_access(self, who: Principal) -> AsyncGenerator[asyncio.Event]:
-        """An event that is set when the key is revoked, the session is over, or the server stops."""
-        access = (who.key_id, who.session_id)
-        over = asyncio.Event()
+    async def access(self, who: Principal) -> AsyncGenerator[Access]:
+        """One stream's access: it ends when the key is revoked, the session is over, or the server stops."""
+        whose = (who.key_id, who.session_id)
+        access = Access()
         if self._closing.is_set():
-            over.set()
-        self._open.setdefault(access, set()).add(over)
+            access.end()
+        self._open.setdefault(whose, set()).add(access)
         try:
-            yield over
+            yield access
         finally:
-            self._open[access].discard(over)
-            if not self._open[access]:
-                del self._open[access]
+            self._open[whose].discard(access)
+            if not self._open[whose]:
+                del self._open[whose]
 
     async def run_forever(self) -> None:
         """Look until canceled."""
@@ -76,13 +104,13 @@ class KeyWatch:
         await asyncio.Event().wait()
 
     async def _look(self) -> None:
-        for access in tuple(self._open):
-            key_id, session_id = access
+        for whose in tuple(self._open):
+            key_id, session_id = whose
             view = "users" if key_id.startswith("usr_") else "api_keys"
             row = await self._store.get_view(view, key_id)
             revoked = row is not None and row.status in {"revoked", "removed"}
             if session_id and self._session_is_open is not None:
                 revoked = revoked or not await self._session_is_open(session_id)
             if revoked or self._closing.is_set():
-                for over in self._open.get(access, ()):
-                    over.set()
+                for access in self._open.get(whose, ()):
+                    access.end()

@@ -139,8 +139,9 @@ class Appender:
         created_at_ms = _time_of(request, head, now_ms)
         row: ViewRow | None = None
         log_size = tx.log_size()
+        stored: Sequence[StoredEvent] = ()
         if request.events:
-            head, row = self._add(tx, request, head or self._found(request.stream), created_at_ms)
+            head, row, stored = self._add(tx, request, head or self._found(request.stream), created_at_ms)
         elif head is not None:
             head = self._note_fence(tx, head, request.fence)
             row = self.projector.apply(tx.views, request.stream, ()) if claim else None
@@ -150,7 +151,7 @@ class Appender:
             self._log_key_change(tx, request.key_change, created_at_ms)
         last_seq = head.size if head else 0
         first_seq = last_seq - len(request.events) + 1
-        outcome = Appended(request.stream, first_seq, last_seq, created_at_ms)
+        outcome = Appended(request.stream, first_seq, last_seq, created_at_ms, events=stored)
         if claim:
             outcome = replace(outcome, answer=claim.answer(row))
             tx.put_claim(claim.key, StoredClaim(claim.fingerprint, claim.expires_at_ms, outcome), now_ms)
@@ -207,7 +208,7 @@ class Appender:
 
     def _add(
         self, tx: Transaction, request: Append, head: StreamHead, created_at_ms: int
-    ) -> tuple[StreamHead, ViewRow | None]:
+    ) -> tuple[StreamHead, ViewRow | None, Sequence[StoredEvent]]:
         """Seal and write the events, advance the views, sign where P4.3 wants it signed."""
         events = request.events
         salts = self.random_bytes(SALT_BYTES * len(events))
@@ -220,7 +221,7 @@ class Appender:
             # The note exists before the commit, but nobody can have seen it if the commit fails.
             self._sign(tx, sealed.head)
             self._log(tx, sealed.head, created_at_ms)
-        return sealed.head, row
+        return sealed.head, row, sealed.events
 
     def _note_fence(self, tx: Transaction, head: StreamHead, fence: int | None) -> StreamHead:
         if fence is None or fence == head.fence:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from eventstore.views import ViewReader, ViewRow
@@ -140,7 +140,8 @@ class Appended:
 
     `replayed` is true when the claim's key had been stored already: nothing was appended now; `answer`,
     the stream, the seqs and the time are those of the append that stored it. `log_size` counts the
-    entries of the global log when this append added one, else it is None.
+    entries of the global log when this append added one, else it is None. `events` are the events as they
+    are stored, none when `replayed`.
     """
 
     stream: str
@@ -150,6 +151,7 @@ class Appended:
     answer: Answer | None = None
     replayed: bool = False
     log_size: int | None = None
+    events: Sequence[StoredEvent] = field(default=(), repr=False, compare=False)
 
 
 class Framing(enum.Enum):
@@ -360,6 +362,8 @@ class LogLimits:
     """Read connections."""
     heads_cached_max: int = 4096
     """Streams whose head the writer keeps in memory, and whose size the tail does."""
+    tails_max: int = 32
+    """Followed streams whose newest commit stays in memory, each of at most `chunk_bytes`."""
     expired_claims_swept: int = 4
     """Expired idempotency records that each new claim takes away."""
     pack_bytes: int = 64 * 1024

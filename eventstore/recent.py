@@ -36,6 +36,10 @@ class Recent(Generic[K, V]):
         if len(self._entries) > self._entries_max:
             self._entries.popitem(last=False)
 
+    def pop(self, key: K) -> V | None:
+        """Forget the entry and answer it; None if it is not remembered."""
+        return self._entries.pop(key, None)
+
     def clear(self) -> None:
         """Forget everything."""
         self._entries.clear()

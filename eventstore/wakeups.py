@@ -37,12 +37,14 @@ class Wakeups:
         """Readers that wait now."""
         return sum(topic.waiters for topic in self._topics.values())
 
-    def grown(self, stream: str, size: int) -> None:
-        """Tell every waiter of this stream, once, that it was committed up to `size`."""
+    def grown(self, stream: str, size: int) -> bool:
+        """Tell every waiter of this stream, once, that it was committed up to `size`; False without any."""
         self._learn(stream, size)
         topic = self._topics.pop(stream, None)
-        if topic is not None:
-            topic.grown.set()
+        if topic is None:
+            return False
+        topic.grown.set()
+        return True
 
     async def wait(
         self, stream: str, after_seq: int, timeout_s: float, size: Callable[[str], Awaitable[int]]

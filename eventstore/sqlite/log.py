@@ -38,6 +38,7 @@ from eventstore.sqlite.reader import ReaderPool
 from eventstore.sqlite.transaction import SqliteTransaction, stored_claim, stream_head
 from eventstore.sqlite.views import list_statement, view_row
 from eventstore.sqlite.writer import CLOSED, GroupWriter
+from eventstore.tails import Tails
 from eventstore.views import ViewQuery, ViewRow
 from eventstore.wakeups import Wakeups
 from evidence.note import Signer, is_signed_by
@@ -63,6 +64,7 @@ class SqliteLog:
         self._wakeups = wakeups
         self.global_log = SqliteGlobalLog(appender, writer, readers, wakeups)
         self._events = EventReader(readers, appender.limits)
+        self._tails = Tails(appender.limits.tails_max, appender.limits.chunk_bytes)
         self._preparing: asyncio.Future[Step | None] | None = None
         self._closing = False
         self._counts = dict.fromkeys(("appends", "events", "replayed", "checkpoints_signed", "packed"), 0)
@@ -205,6 +207,8 @@ class SqliteLog:
         self, stream: str, after_seq: int, framing: Framing, limit: int | None = None
     ) -> Chunk | None:
         """The next public events as joined frames (bounded bytes, at most `limit`), None at the end."""
+        if limit is None and (live := self._tails.framed(stream, after_seq, framing)) is not None:
+            return live
         return await self._events.read_framed(stream, after_seq, framing, limit)
 
     def entries(
@@ -262,10 +266,13 @@ class SqliteLog:
         self._counts["replayed" if done.replayed else "appends"] += 1
         if done.replayed:
             return
-        events = len(request.events) if isinstance(request, Append) else 1
+        if isinstance(request, Redaction):
+            self._tails.forget(done.stream)
+        events = len(done.events)
         if events:
             self._counts["events"] += events
-            self._wakeups.grown(done.stream, done.last_seq)
+            if self._wakeups.grown(done.stream, done.last_seq):
+                self._tails.keep(done.stream, done.events)
         if done.log_size is not None:
             self.global_log.grown(done.log_size)
 
