@@ -28,6 +28,8 @@ from api import (
     sign_in,
     usage_routes,
 )
+from api.dashboard.routes import ROUTERS
+from api.dashboard.visitors import SignInNeeded, to_sign_in
 from api.edge import Edge
 from api.errors import envelope, refusal_of
 from api.queries import json_response
@@ -53,6 +55,7 @@ ROUTES = (
     secret_routes,
     preview_routes,
 )
+BROWSER_ROUTES = (sign_in.router, *ROUTERS)
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 """The framework would measure and export every request once some other package sets up an exporter."""
 
@@ -64,8 +67,11 @@ def create_app(services: Services) -> ASGIApp:
     app.add_api_route("/healthz", health, methods=["GET"])
     for routes in ROUTES:
         app.router.routes.extend(routes.router.routes)  # `include_router` adds a search to every request
-    if services.sign_in is not None:  # pages for browsers, no part of the API and its document
-        app.router.routes.extend(sign_in.router.routes)
+    for router in BROWSER_ROUTES:  # pages for browsers, no part of the API and its document
+        app.router.routes.extend(router.routes)
+    if services.sign_in.oidc is not None:
+        app.router.routes.extend(sign_in.provider_router.routes)
+    app.add_exception_handler(SignInNeeded, to_sign_in)
     app.add_exception_handler(HTTPException, framework_error)
     app.add_exception_handler(Refusal, refused)
     app.add_exception_handler(LogError, log_refused)

@@ -95,8 +95,8 @@ def page_html(name: str) -> bytes | None:
 @cache
 def style_css() -> bytes:
     """The style sheet of every page: the design's tokens, then the reference's own rules."""
-    folder = files("api") / "static"
-    return (folder / "tokens.css").read_bytes() + (folder / "reference.css").read_bytes()
+    tokens = files("api.dashboard") / "static" / "css" / "tokens.css"
+    return tokens.read_bytes() + (files("api") / "static" / "reference.css").read_bytes()
 
 
 def entry(operation: Operation) -> Entry:

@@ -54,7 +54,7 @@ class KeyWatch:
         store: Views,
         closing: asyncio.Event,
         limits: ApiLimits,
-        session_is_open: Callable[[str], Awaitable[bool]] | None = None,
+        session_is_open: Callable[[str], Awaitable[bool]],
     ) -> None:
         self._store = store
         self._closing = closing
@@ -109,7 +109,7 @@ class KeyWatch:
             view = "users" if key_id.startswith("usr_") else "api_keys"
             row = await self._store.get_view(view, key_id)
             revoked = row is not None and row.status in {"revoked", "removed"}
-            if session_id and self._session_is_open is not None:
+            if session_id:
                 revoked = revoked or not await self._session_is_open(session_id)
             if revoked or self._closing.is_set():
                 for access in self._open.get(whose, ()):

@@ -15,7 +15,7 @@ from api.limits import ApiLimits
 from api.people import person_of
 from api.rate_limit import RATE_HEADERS, RateLimiter
 from api.revocation import KeyWatch
-from api.sessions import SignIn, person_signed_in
+from api.sessions import SignIn, signed_in
 from eventstore.global_log import GlobalLog
 from eventstore.sequencer import Sequencer
 from evidence.note import Signer
@@ -79,8 +79,7 @@ class Services:
     limits: ApiLimits
     closing: asyncio.Event
     """Set when the server stops: open streams end."""
-    sign_in: SignIn | None = None
-    """Sign-in by a browser, where the operator named a provider."""
+    sign_in: SignIn
 
 
 def services_of(request: HTTPConnection) -> Services:
@@ -98,7 +97,7 @@ async def principal_of(request: Request, *, counted: bool = True) -> Principal:
     who = await authenticated(request)
     setattr(request.state, RECHECK, partial(_require_still, request, who))
     if counted:
-        _count(request, who.key_id)
+        _count(request, who.session_id or who.key_id)
     return who
 
 
@@ -120,8 +119,8 @@ async def authenticated(request: HTTPConnection) -> Principal:
             raise Refusal("unauthorized", "This API key is unknown or revoked. Log in with a valid key.")
         services.key_use.note(principal.key_id)
         return principal
-    if services.sign_in and (person := await person_signed_in(request, services.sign_in)):
-        return person
+    if (one := await signed_in(request, services.sign_in)) is not None:
+        return one
     if services.dev_headers and (person := await person_of(request, services.store)):
         return person
     raise Refusal("unauthorized", "Send an API key: Authorization: Bearer cn_live_…")

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from evidence.canonical import FormatError, decode, encode
-from runs.sign_in import SignInLimits
+from runs.limits import SignInLimits
 
 STATE_BYTES = 32
 COOKIE_CHARS_MAX = 4096

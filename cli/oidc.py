@@ -10,13 +10,15 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from api.sessions import CALLBACK_PATH, SignIn
+from api.sessions import CALLBACK_PATH, Oidc
 from api.transactions import Transactions
 from cli.loopback import is_loopback
 from cli.problems import failure
 from client.errors import ClientError
 from runs.dispatch import Store
-from runs.sign_in import Identity, NotIdentified, SignInLimits, SignInService
+from runs.limits import SignInLimits
+from runs.sessions import SessionService
+from runs.sign_in import Identity, NotIdentified, SignInService
 
 if TYPE_CHECKING:
     from client.oidc import OidcClient
@@ -66,26 +68,26 @@ def _client(settings: OidcSettings, now_ms: Callable[[], int]) -> OidcClient | N
         raise failure(f"CROWNEST_OIDC__ISSUER: {error.message}") from error
 
 
-def open_sign_in(
+def open_oidc(
     stack: AsyncExitStack,
     settings: OidcSettings,
     store: Store,
+    sessions: SessionService,
     limits: SignInLimits,
-    now_ms: Callable[[], int],
-) -> SignIn | None:
-    """Everything that the routes of sign-in work with, None without a provider.
+) -> Oidc | None:
+    """Everything that the sign-in of persons works with, None without a provider.
 
     Called before the first start makes a key that is shown once: bad settings must not lose it.
     """
-    client = _client(settings, now_ms)
+    client = _client(settings, sessions.now_ms)
     if client is None:
         return None
     stack.push_async_callback(client.close)
-    return SignIn(
+    return Oidc(
         provider=Provider(client),
         issuer=client.issuer,
-        service=SignInService(store, limits, now_ms),
-        transactions=Transactions(limits, now_ms),
+        service=SignInService(store, sessions, limits, sessions.now_ms),
+        transactions=Transactions(limits, sessions.now_ms),
         redirect_url=settings.redirect_url,
     )
 

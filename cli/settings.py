@@ -15,8 +15,7 @@ from cli.problems import failure
 from eventstore.log import LogLimits
 from eventstore.sequencer import SequencerLimits
 from runner.limits import RunnerLimits
-from runs.limits import RunLimits
-from runs.sign_in import SignInLimits
+from runs.limits import RunLimits, SignInLimits
 
 
 def default_data_dir() -> Path:
@@ -52,6 +51,8 @@ class Settings(BaseSettings):
     """Requests per API key and minute; 0 turns the limit off. Streams are not counted (CONTRACT §11)."""
     shutdown_s: int = 3
     """How long open streams may take to end when the server stops."""
+    public_url: str | None = Field(default=None, pattern=r"^https?://[A-Za-z0-9.:\[\]-]+$")
+    """Where browsers reach this server, for example https://runs.example.org behind a proxy that ends TLS."""
     oidc: OidcSettings = OidcSettings()
 
     runs: RunLimits = RunLimits()

@@ -24,7 +24,7 @@ from api.sessions import SignIn
 from cli.execution import Execution, TemplateNames
 from cli.hosting import Hosting
 from cli.keys import Keyring, load_or_make_keyring, load_or_make_secrets_key
-from cli.oidc import open_sign_in
+from cli.oidc import open_oidc
 from cli.previewing import PreviewPlace, serving_previews
 from cli.settings import Settings
 from cli.witnesses import Panel, load_witnesses, server_policy
@@ -55,6 +55,7 @@ from runs.sandboxes import SandboxService
 from runs.secretbox import SecretBox
 from runs.secrets import SecretService, any_secret
 from runs.service import RunService
+from runs.sessions import SessionService
 from runs.signing_keys import SigningKeyService
 from runs.uploads import UploadService
 from runs.usage import UsageService
@@ -104,7 +105,7 @@ async def open_server(settings: Settings, previews_on: socket.socket | None = No
             published = Published()
             store = await _open_log(stack, settings, keyring, published)
             proof = await _open_proof(stack, settings, keyring, store, published)
-            sign_in = open_sign_in(stack, settings.oidc, store, settings.sign_in, now_ms)
+            sign_in = _open_sign_in(stack, settings, store)
             first = await first_start(store, plan=settings.plan_default)
             quotas = QuotaService(store, now_ms)
             secrets = await _open_secrets(settings, store)
@@ -177,6 +178,14 @@ async def _open_log(
     return store
 
 
+def _open_sign_in(stack: contextlib.AsyncExitStack, settings: Settings, store: SqliteLog) -> SignIn:
+    """Sign-in with a key or a link, and with a provider where there is one."""
+    sessions = SessionService(store, settings.sign_in, now_ms)
+    oidc = open_oidc(stack, settings.oidc, store, sessions, settings.sign_in)
+    attempts = RateLimiter(settings.sign_in.attempts_per_minute, time.monotonic_ns)
+    return SignIn(sessions, attempts, settings.public_url or (oidc.public_url if oidc else None), oidc)
+
+
 async def _open_secrets(settings: Settings, store: SqliteLog) -> SecretService:
     key = load_or_make_secrets_key(settings.data_dir, needed=await any_secret(store))
     return SecretService(store, SecretBox(key), settings.runs)
@@ -231,7 +240,7 @@ def _services(
     *,
     settings: Settings, keyring: Keyring, store: SqliteLog, blobs: BlobStore, runner: LocalRunner,
     dispatcher: Dispatcher, proof: _Proof, logs: CommandLogs, quotas: QuotaService, secrets: SecretService,
-    sign_in: SignIn | None,
+    sign_in: SignIn,
     previews: PreviewService,
 ) -> Services:  # fmt: skip
     templates = TemplateNames(runner.templates, recorded=False)
@@ -258,7 +267,7 @@ def _services(
         api_keys=KeyService(store, key_use),
         authenticate=Authenticator(store),
         key_use=key_use,
-        watch=KeyWatch(store, closing, settings.api, sign_in.service.is_open if sign_in else None),
+        watch=KeyWatch(store, closing, settings.api, sign_in.sessions.is_open),
         usage=UsageService(store, now_ms),
         rate=RateLimiter(settings.rate_limit_per_minute, time.monotonic_ns),
         previews=previews,

@@ -91,12 +91,13 @@ class Authenticator:
         row = await self._store.get_view("api_keys", pointer["apiKeyId"])
         if row is None or row.status == "revoked":
             return None
-        principal = _principal(row)
+        principal = principal_of_key(row)
         self._known.put(digest, (principal, size))
         return principal
 
 
-def _principal(row: ViewRow) -> Principal:
+def principal_of_key(row: ViewRow, *, session_id: str = "") -> Principal:
+    """What the key of this row may do; `session_id` for a browser that signed in with it."""
     key = decode(row.doc)
     projects = key.get("projectIds")
     return Principal(
@@ -105,4 +106,5 @@ def _principal(row: ViewRow) -> Principal:
         scopes=frozenset(key["scopes"]),
         project_ids=frozenset(projects) if projects is not None else None,
         user_id=key["createdByUserId"],
+        session_id=session_id,
     )

@@ -91,3 +91,28 @@ class RunLimits:
     blob_grace_ms: int = 2 * 60 * 60 * 1000
     """A content that no artifact refers to any more is removed after this. Longer than `transfer_ms_max`: a
     staged archive may have the same bytes, and is an archive only when it is finalized."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignInLimits:
+    """Bounds on sign-ins and what they leave."""
+
+    session_ms: int = 12 * 60 * 60 * 1000
+    """A session ends this long after its sign-in, used or not."""
+    sessions_per_holder_max: int = 20
+    """A further sign-in of the same identity or API key ends the oldest session."""
+    link_ms: int = 10 * 60 * 1000
+    """A one-time link that nobody followed is void after this."""
+    attempts_per_minute: int = 20
+    """Sign-ins with a key or a link from one address; past that it waits."""
+    invitation_ms: int = 30 * 24 * 60 * 60 * 1000
+    invitations_per_address_max: int = 16
+    memberships_max: int = 16
+    """Organisations that one identity belongs to."""
+    transaction_ms: int = 10 * 60 * 1000
+    """From the begin of a sign-in to its return from the provider."""
+    transactions_used_max: int = 100_000
+    """Returned sign-ins that are remembered until they could no longer be replayed."""
+    next_chars_max: int = 1024
+    expired_at_once_max: int = 20
+    """Expired records of a kind that each sign-in clears away; more than a sign-in can make."""

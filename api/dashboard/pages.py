@@ -1,0 +1,111 @@
+"""Makes pages: the templates, what each of them can use, and the headers that protect all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.dashboard.assets import asset_path
+from api.dashboard.visitors import visit_of
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+PROTECTION: Mapping[str, str] = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+"""On every page and static file."""
+PAGE_HEADERS = {**PROTECTION, "cache-control": "no-store"}
+
+PLACES = (
+    ("Runs", "/workspace-runs"),
+    ("Artifacts", "/artifacts"),
+    ("Sandboxes", "/sandboxes"),
+    ("Usage", "/usage"),
+    ("Log", "/log"),
+    ("Keys", "/keys"),
+)
+"""The navigation: a word and a path; a page is at a place when its path is there or below."""
+THEMES = frozenset({"light", "dark"})
+TIME_FORMS = ("relative", "local", "utc")
+
+
+def page(request: Request, template: str, *, status: int = HTTPStatus.OK, **content: Any) -> Response:
+    """The page of this template. Besides `content` it knows what `_frame` gives and the macros.
+
+    Behind `visitor(request)` it has the whole frame; before it, the one for people who are signed out.
+    """
+    html = environment().get_template(template).render(**_frame(request), **content)
+    # Text that is no valid Unicode (a lone surrogate in a name) is shown, and breaks nothing.
+    data = html.encode("utf-8", "replace")
+    return Response(data, status, headers=PAGE_HEADERS, media_type="text/html")
+
+
+def _frame(request: Request) -> dict[str, Any]:
+    """`asset`, `visit`, `path`, `places`, and what this browser chose: `theme` and `times`."""
+    theme = request.cookies.get("crownest_theme", "")
+    times = request.cookies.get("crownest_times", "")
+    return {
+        "asset": asset_path,
+        "visit": visit_of(request),
+        "path": request.url.path,
+        "places": PLACES,
+        "theme": theme if theme in THEMES else None,
+        "times": times if times in TIME_FORMS else TIME_FORMS[0],
+        "time_forms": TIME_FORMS,
+    }
+
+
+@cache
+def environment() -> Environment:
+    """The templates; made for the first page, since a server starts faster without."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader("api.dashboard"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["bytes"] = readable_bytes
+    made.filters["duration"] = readable_duration
+    made.filters["utc"] = readable_time
+    return made
+
+
+def readable_bytes(count: int) -> str:
+    """`12.4 MiB`: binary units, one decimal from KiB on."""
+    size = float(count)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
+        size /= 1024
+    return f"{size:,.1f} TiB"
+
+
+def readable_duration(ms: int) -> str:
+    """`0:48`, `1:02:03`: what a table shows."""
+    minutes, seconds = divmod(ms // 1000, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def readable_time(iso: str) -> str:
+    """`2026-11-22 14:02:04 UTC` of an ISO time; a script writes the form that the reader chose."""
+    return f"{iso[:10]} {iso[11:19]} UTC"

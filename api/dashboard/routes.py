@@ -1,0 +1,7 @@
+"""All routers of the dashboard, in the order in which they are tried."""
+
+from __future__ import annotations
+
+from api.dashboard import entrance, run_page, runs_page, static_files
+
+ROUTERS = (entrance.router, runs_page.router, run_page.router, static_files.router)
