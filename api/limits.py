@@ -34,6 +34,18 @@ class ApiLimits:
     """A proof bundle with artifacts."""
     bundle_attempts_max: int = 5
     """Times that a bundle is made anew because its run was redacted meanwhile."""
+    check_events_max: int = 20_000
+    """Events of a sealed run that this server verifies by itself; longer ones when asked; 0: none."""
+    check_backlog_max: int = 2_000
+    """Entries of the global log that wait for that; older ones are passed over."""
+    check_rest: float = 9.0
+    """How many times as long as a verification took the next one waits, so that others get on."""
+    check_retry_s: float = 5.0
+    """How long verifying waits after the disk was full."""
+    rows_searched_max: int = 5_000
+    """Rows that a page of a list looks through for what no index answers."""
+    rows_counted_max: int = 10_000
+    """Rows that the counts over a list go up to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from eventstore.log import (
     StoredEvent,
 )
 from eventstore.memory_global_log import LogState, MemoryGlobalLog
+from eventstore.memory_views import chosen
 from eventstore.sealing import Sealed, StreamHead
 from eventstore.views import VIEWS, ViewQuery, ViewRow
 from eventstore.wakeups import Wakeups
@@ -323,10 +324,12 @@ class MemoryLog:
         return self._open_state().views[view].get(row_id)
 
     async def list_view(self, view: str, query: ViewQuery) -> list[ViewRow]:
-        """Rows that meet the query, newest first, at most `query.limit`."""
-        rows = [row for row in self._open_state().views[view].values() if _meets(row, query)]
-        rows.sort(key=lambda row: (row.sort_key, row.id), reverse=True)
-        return rows[: query.limit]
+        """Rows that meet the query, at most `query.limit`."""
+        return chosen(self._open_state().views[view].values(), query)
+
+    async def count_view(self, view: str, query: ViewQuery) -> int:
+        """How many rows meet the query, counted up to `query.limit`."""
+        return len(chosen(self._open_state().views[view].values(), query))
 
     def statistics(self) -> Mapping[str, int]:
         """Counters since the start, and what waits now."""
@@ -386,14 +389,3 @@ def _set(mapping: MutableMapping[Any, Any], key: object, value: object) -> None:
         mapping.pop(key, None)
     else:
         mapping[key] = value
-
-
-def _meets(row: ViewRow, query: ViewQuery) -> bool:
-    return (
-        row.org_id == query.org_id
-        and (query.project_ids is None or row.project_id in query.project_ids)
-        and (query.parent is None or row.parent == query.parent)
-        and (not query.statuses or row.status in query.statuses)
-        and query.labels.items() <= row.labels.items()
-        and (query.before is None or (row.sort_key, row.id) < query.before)
-    )

@@ -17,6 +17,13 @@ VIEWS = (
 """The view tables. A row's `doc` is canonical JSON; the columns beside it exist to select and sort."""
 
 
+INDEXED_MAX = 64
+"""Pairs of project and status that a listing looks up in an index; more are filtered on the way."""
+
+Place = tuple[str, str]
+"""Where a row stands in a listing: its sort key and its id."""
+
+
 @dataclass(frozen=True, slots=True)
 class ViewRow:
     """One row. `sort_key` orders a listing (newest first = descending, then id descending).
@@ -34,13 +41,19 @@ class ViewRow:
     sort_key: str = ""
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
 
+    @property
+    def place(self) -> Place:
+        """Where the row stands in a listing."""
+        return self.sort_key, self.id
+
 
 @dataclass(frozen=True, slots=True)
 class ViewQuery:
     """What to list: rows of one organisation, all given conditions met, newest first.
 
-    `project_ids` None means every project; `statuses` empty means every status; `before` is the
-    (sort_key, id) of the last row of the page before.
+    `project_ids` None means every project; `statuses` empty means every status. `before` and `after` are
+    places (sort_key, id), themselves left out: a page ends where the next one begins. `oldest_first` turns
+    the order round, to go back a page.
     """
 
     org_id: str
@@ -48,7 +61,9 @@ class ViewQuery:
     parent: str | None = None
     statuses: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
-    before: tuple[str, str] | None = None
+    before: Place | None = None
+    after: Place | None = None
+    oldest_first: bool = False
     limit: int = 50
 
 
@@ -69,4 +84,8 @@ class Views(Protocol):
 
     async def list_view(self, view: str, query: ViewQuery) -> list[ViewRow]:
         """Rows that meet the query, at most `query.limit`."""
+        ...
+
+    async def count_view(self, view: str, query: ViewQuery) -> int:
+        """How many rows meet the query, counted up to `query.limit`."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from eventstore.log import Answer, LogError, NewEvent
 from eventstore.views import ViewQuery, ViewRow
@@ -158,10 +158,7 @@ class SandboxService:
         who.require("sandbox:read")
         for project_id in query.project_ids or ():
             await require_project(self._store, who, project_id)
-        statuses = () if historical else LIVE_STATUSES
-        live = ViewQuery(
-            query.org_id, query.project_ids, None, statuses, query.labels, query.before, query.limit
-        )
+        live = replace(query, statuses=() if historical else LIVE_STATUSES)
         return await list_page(self._store, "sandboxes", restrict(who, live))
 
     async def extend(

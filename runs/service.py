@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from eventstore.log import Answer, Append, ExpectedHeadMismatch, NewEvent, Record
@@ -245,32 +245,14 @@ def restrict(who: Principal, query: ViewQuery) -> ViewQuery:
     projects, named = who.project_ids, query.project_ids
     if named is not None:
         projects = frozenset(named) if projects is None else projects.intersection(named)
-    return ViewQuery(
-        org_id=who.org_id,
-        project_ids=sorted(projects) if projects is not None else None,
-        parent=query.parent,
-        statuses=query.statuses,
-        labels=query.labels,
-        before=query.before,
-        limit=query.limit,
-    )
+    visible = sorted(projects) if projects is not None else None
+    return replace(query, org_id=who.org_id, project_ids=visible)
 
 
 async def list_page(store: Store, view: str, query: ViewQuery) -> Page:
     """One page, by asking for one row more than wanted."""
     wanted = query.limit
-    rows = await store.list_view(
-        view,
-        ViewQuery(
-            query.org_id,
-            query.project_ids,
-            query.parent,
-            query.statuses,
-            query.labels,
-            query.before,
-            wanted + 1,
-        ),
-    )
+    rows = await store.list_view(view, replace(query, limit=wanted + 1))
     more = len(rows) > wanted
     rows = rows[:wanted]
-    return Page(rows, (rows[-1].sort_key, rows[-1].id) if more else None)
+    return Page(rows, rows[-1].place if more else None)

@@ -36,7 +36,7 @@ from eventstore.sqlite.maintenance import refold_if_due
 from eventstore.sqlite.queries import LOG, VIEW
 from eventstore.sqlite.reader import ReaderPool
 from eventstore.sqlite.transaction import SqliteTransaction, stored_claim, stream_head
-from eventstore.sqlite.views import list_statement, view_row
+from eventstore.sqlite.views import count_statement, list_statement, view_row
 from eventstore.sqlite.writer import CLOSED, GroupWriter
 from eventstore.tails import Tails
 from eventstore.views import ViewQuery, ViewRow
@@ -248,9 +248,14 @@ class SqliteLog:
         return view_row(row) if row else None
 
     async def list_view(self, view: str, query: ViewQuery) -> list[ViewRow]:
-        """Rows that meet the query, newest first, at most `query.limit`."""
+        """Rows that meet the query, at most `query.limit`."""
         sql, parameters = list_statement(view, query)
         return [view_row(row) for row in await self._readers.rows(sql, parameters)]
+
+    async def count_view(self, view: str, query: ViewQuery) -> int:
+        """How many rows meet the query, counted up to `query.limit`."""
+        ((count,),) = await self._readers.rows(*count_statement(view, query))
+        return int(count)
 
     async def copy_to(self, target: Path) -> None:
         """A consistent copy of the whole log in a new file, while it goes on working (DESIGN §3)."""

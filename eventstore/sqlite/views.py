@@ -10,12 +10,10 @@ from typing import Any
 
 from eventstore.sqlite.queries import VIEW
 from eventstore.sqlite.stored import pages
-from eventstore.views import ViewQuery, ViewRow
+from eventstore.views import INDEXED_MAX, Place, ViewQuery, ViewRow
 
 PAYLOADS_PAGE = 1000
 """Events that are read together when a stream is folded anew."""
-ARMS_MAX = 64
-"""Combinations of project and status that a listing looks up one by one in an index; more are filtered."""
 
 
 class SqliteViews:
@@ -65,7 +63,17 @@ def view_row(columns: Sequence[Any]) -> ViewRow:
 
 
 def list_statement(view: str, query: ViewQuery) -> tuple[str, list[object]]:
-    """The statement and parameters that list what `query` asks for, newest first.
+    """The statement and parameters that list what `query` asks for."""
+    return _statement(view, "list", query)
+
+
+def count_statement(view: str, query: ViewQuery) -> tuple[str, list[object]]:
+    """The statement and parameters that count what `query` asks for, up to its limit."""
+    return _statement(view, "count", query)
+
+
+def _statement(view: str, name: str, query: ViewQuery) -> tuple[str, list[object]]:
+    """One of the statements over the arms that choose what `query` asks for.
 
     Every way to select is an arm that walks one index in listing order and stops after a page, so the
     cost does not grow with the table: one arm for each (project, status) asked for, or one for the
@@ -79,8 +87,8 @@ def list_statement(view: str, query: ViewQuery) -> tuple[str, list[object]]:
         arms = _column_arms(view, query)
     text = "\n    UNION ALL\n    ".join(f"SELECT * FROM ({arm})" for arm, _ in arms)  # noqa: S608  # statements of views.sql
     parameters = [value for _, values in arms for value in values]
-    sql = VIEW[view]["list"].replace("{arms}", text or "SELECT '', '' WHERE false")
-    return sql, [*parameters, query.limit]
+    sql = VIEW[view][name].replace("{arms}", text or "SELECT '', '' WHERE false")
+    return sql.replace("{order}", "ASC" if query.oldest_first else "DESC"), [*parameters, query.limit]
 
 
 def _column_arms(view: str, query: ViewQuery) -> list[tuple[str, list[object]]]:
@@ -88,7 +96,7 @@ def _column_arms(view: str, query: ViewQuery) -> list[tuple[str, list[object]]]:
     statuses: Sequence[str | None] = list(dict.fromkeys(query.statuses)) or [None]
     if query.project_ids:
         projects = list(dict.fromkeys(query.project_ids))
-    if query.parent is not None or len(projects) * len(statuses) > ARMS_MAX:
+    if query.parent is not None or len(projects) * len(statuses) > INDEXED_MAX:
         return [_filtering_arm(view, query)]
     arms: list[tuple[str, list[object]]] = []
     for project_id, status in product(projects, statuses):
@@ -96,7 +104,7 @@ def _column_arms(view: str, query: ViewQuery) -> list[tuple[str, list[object]]]:
         where.equal("org_id", query.org_id)
         where.equal("project_id", project_id)
         where.equal("status", status)
-        where.before(query.before)
+        where.between(query)
         arms.append(where.arm(view, "arm_by_columns", query.limit))
     return arms
 
@@ -105,7 +113,7 @@ def _filtering_arm(view: str, query: ViewQuery) -> tuple[str, list[object]]:
     where = _Conditions()
     where.equal("org_id", query.org_id)
     where.equal("parent", query.parent)
-    where.before(query.before)
+    where.between(query)
     where.one_of("project_id", query.project_ids or ())
     where.one_of("status", query.statuses)
     for name, value in query.labels.items():
@@ -119,7 +127,7 @@ def _label_arm(view: str, query: ViewQuery) -> tuple[str, list[object]]:
     where.equal("l.org_id", query.org_id)
     where.equal("l.name", name)
     where.equal("l.value", value)
-    where.before(query.before, "l.sort_key", "l.row_id")
+    where.between(query, "l.sort_key", "l.row_id")
     where.one_of("v.project_id", query.project_ids or ())
     where.one_of("v.status", query.statuses)
     for other_name, other_value in others:
@@ -147,9 +155,11 @@ class _Conditions:
         if values:
             self._add(f"+{column} IN ({', '.join('?' * len(values))})", *values)
 
-    def before(self, place: tuple[str, str] | None, sort_key: str = "sort_key", row_id: str = "id") -> None:
-        if place is not None:
-            self._add(f"({sort_key}, {row_id}) < (?, ?)", *place)
+    def between(self, query: ViewQuery, sort_key: str = "sort_key", row_id: str = "id") -> None:
+        bounds: tuple[tuple[str, Place | None], ...] = (("<", query.before), (">", query.after))
+        for comparison, place in bounds:
+            if place is not None:
+                self._add(f"({sort_key}, {row_id}) {comparison} (?, ?)", *place)
 
     def labelled(self, view: str, row_id: str, name: str, value: str) -> None:
         labels = f"{view}_labels"

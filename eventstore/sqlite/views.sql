@@ -45,26 +45,33 @@ SELECT id, org_id, project_id, parent, status, sort_key, doc FROM {view} ORDER B
 SELECT row_id, name, value, org_id, sort_key FROM {view}_labels ORDER BY row_id, name;
 
 -- list --
--- The arms choose ids by index alone, a page each at most; here the best of them become rows.
+-- The arms choose ids by index alone, a page each at most; here the best of them become rows. {order} is
+-- DESC, or ASC to go back a page.
 WITH chosen(id, sort_key) AS (
     {arms}
 )
 SELECT v.id, v.org_id, v.doc, v.project_id, v.parent, v.status, v.sort_key,
        (SELECT json_group_object(name, value) FROM {view}_labels WHERE row_id = v.id)
   FROM chosen CROSS JOIN {view} AS v ON v.id = chosen.id
- ORDER BY chosen.sort_key DESC, chosen.id DESC
+ ORDER BY chosen.sort_key {order}, chosen.id {order}
  LIMIT ?;
+
+-- count --
+SELECT count(*) FROM (
+    {arms}
+    LIMIT ?
+);
 
 -- arm_by_columns --
 SELECT id, sort_key
   FROM {view}
  WHERE {conditions}
- ORDER BY sort_key DESC, id DESC
+ ORDER BY sort_key {order}, id {order}
  LIMIT ?
 
 -- arm_by_label --
 SELECT l.row_id, l.sort_key
   FROM {view}_labels AS l CROSS JOIN {view} AS v ON v.id = l.row_id
  WHERE {conditions}
- ORDER BY l.sort_key DESC, l.row_id DESC
+ ORDER BY l.sort_key {order}, l.row_id {order}
  LIMIT ?

@@ -60,7 +60,12 @@ def wanted(**conditions: Any) -> list[str]:
         and row["project_id"] in conditions.get("project_ids", PROJECTS)
         and row["parent"] == conditions.get("parent", row["parent"])
     ]
-    return [row["id"] for row in sorted(chosen, key=lambda row: (row["sort_key"], row["id"]), reverse=True)]
+    return [row["id"] for row in sorted(chosen, key=place_of, reverse=True)]
+
+
+def place_of(row: dict[str, Any]) -> tuple[str, str]:
+    """Where the row stands."""
+    return row["sort_key"], row["id"]
 
 
 CONDITIONS: list[dict[str, Any]] = [
@@ -98,6 +103,34 @@ async def test_cursors_give_every_row_once(listing: World) -> None:
                 break
             before = (page[-1].sort_key, page[-1].id)
         assert seen == wanted(**conditions), conditions
+
+
+async def test_a_page_may_lie_between_two_places_and_be_read_backwards(listing: World) -> None:
+    """Both places are left out, whichever way the page is read; the rows nearest to its start come first."""
+    first, last = (place_of(row_fields(number)) for number in (37, 84))
+    for conditions in CONDITIONS:
+        listed = wanted(**conditions)
+        between = [one for one in listed if first < place_of(row_fields(int(one[4:]))) < last]
+        assert await ids(listing, after=first, before=last, **conditions) == between, conditions
+        backwards = await ids(listing, after=first, before=last, oldest_first=True, limit=7, **conditions)
+        assert backwards == between[::-1][:7], conditions
+    assert await ids(listing, after=("2026-0020", "")) == [
+        one for one in wanted() if row_fields(int(one[4:]))["sort_key"] >= "2026-0020"
+    ]
+
+
+async def test_rows_are_counted_up_to_the_limit(listing: World) -> None:
+    """As a listing of them would be long, whatever selects them."""
+    after = place_of(row_fields(60))
+    for conditions in CONDITIONS:
+        for limit in (1, 7, 500):
+            query = ViewQuery("org_1", limit=limit, **conditions)
+            counted = await listing.log.count_view("artifacts", query)
+            assert counted == min(limit, len(wanted(**conditions))), conditions
+        query = ViewQuery("org_1", limit=500, after=after, **conditions)
+        assert await listing.log.count_view("artifacts", query) == len(
+            await ids(listing, after=after, **conditions)
+        )
 
 
 async def test_a_row_comes_back_as_it_was_put(world: World) -> None:
