@@ -1,4 +1,4 @@
-"""The UTC calendar month that a time falls into: usage is counted per month (CONTRACT §8)."""
+"""The UTC calendar month and day that a time falls into: usage is counted by them (CONTRACT §8)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,16 @@ from evidence.record import format_time, parse_time
 def month_of(created_at: str) -> str:
     """`YYYY-MM` of a time as events write it."""
     return created_at[: len("YYYY-MM")]
+
+
+def day_of(created_at: str) -> str:
+    """`YYYY-MM-DD` of a time as events write it."""
+    return created_at[: len("YYYY-MM-DD")]
+
+
+def is_day(period: str) -> bool:
+    """Whether a period is a day, where others are months or words."""
+    return len(period) == len("YYYY-MM-DD") and period[4] == "-"
 
 
 def month_at(at_ms: int) -> str:

@@ -6,6 +6,7 @@ when its amount is not zero. What a rebuild gives is therefore what was counted 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from eventstore.views import ViewRow
 from evidence.canonical import decode, encode
 from evidence.fold import RunFold
 from projections.documents import known_document
-from projections.months import month_of, split_by_month
+from projections.months import day_of, month_of, split_by_month
 
 SANDBOX_CREATES = "sandbox_creates"
 COMMAND_INVOCATIONS = "command_invocations"
@@ -25,6 +26,9 @@ PREVIEW_MS = "preview_milliseconds"
 """Shown as `preview_minutes`."""
 ARTIFACT_BYTES_STORED = "artifact_bytes_stored"
 """What is stored now; the others are counted per month."""
+
+RUNS_ENDED = {status: f"runs_{status}" for status in ("succeeded", "failed", "canceled")}
+"""Runs by how they ended, recorded ones too; counted per day alone."""
 
 EXTERNAL_PROVIDER = "external"
 """The provider of runs that were executed elsewhere."""
@@ -41,23 +45,24 @@ Owner = tuple[str, str]
 
 
 def usage_id(org_id: str, project_id: str, period: str, metric: str) -> str:
-    """The id of one counter's row; `period` is a month or `STORED`."""
+    """The id of one counter's row; `period` is a month, a day or `STORED`."""
     return f"{org_id}/{project_id}/{period}/{metric}"
 
 
 def meter_run_event(views: ViewWriter, fold: RunFold, event: Event) -> None:
     """Count what a run's event used; `fold` has taken the event in. A recorded run uses nothing of ours."""
+    owner = fold.org_id, fold.project_id
+    if event["type"] == "outcome":
+        add_usage(views, owner, day_of(event["createdAt"]), RUNS_ENDED[event["status"]], 1)
     if event["type"] != "status" or (fold.sandbox and fold.sandbox["provider"] == EXTERNAL_PROVIDER):
         return
-    used: tuple[str, int] | None = None
+    month = month_of(event["createdAt"])
     if event["status"] == "extracting" and "sandboxId" not in fold.request:
-        used = SANDBOX_CREATES, 1
+        add_usage(views, owner, month, SANDBOX_CREATES, 1)
     elif event["status"] == "running":
-        used = COMMAND_INVOCATIONS, 1
+        add_usage(views, owner, month, COMMAND_INVOCATIONS, 1)
     elif event["status"] == "collecting":
-        used = COMPUTE_MS, event["durationMs"]
-    if used:
-        add_usage(views, (fold.org_id, fold.project_id), month_of(event["createdAt"]), *used)
+        _computed(views, owner, event["createdAt"], event["durationMs"])
 
 
 def meter_organization_event(views: ViewWriter, org_id: str, event: Event) -> None:
@@ -75,6 +80,10 @@ def meter_artifact(views: ViewWriter, before: Event, after: Event) -> None:
     delta = _stored_bytes(after) - _stored_bytes(before)
     owner = after["orgId"], after.get("projectId", "")
     add_usage(views, owner, STORED, ARTIFACT_BYTES_STORED, delta)
+    by_day = _stored_by_day(after)
+    by_day.subtract(_stored_by_day(before))
+    for day, change in by_day.items():
+        add_usage(views, owner, day, ARTIFACT_BYTES_STORED, change)
 
 
 def add_usage(views: ViewWriter, owner: Owner, period: str, metric: str, amount: int) -> None:
@@ -97,6 +106,24 @@ def _stored_bytes(artifact: Event) -> int:
     return 0 if "deletedAt" in artifact else size_bytes
 
 
+def _stored_by_day(artifact: Event) -> Counter[str]:
+    """On which day it was added to what is stored, and on which it was taken away; nothing without a size.
+
+    It follows from the whole record alone, so that the order of its facts does not matter.
+    """
+    size_bytes: int = artifact.get("sizeBytes", 0)
+    changes = Counter({day_of(artifact["createdAt"]): size_bytes} if size_bytes else {})
+    if size_bytes and "deletedAt" in artifact:
+        changes[day_of(artifact["deletedAt"])] -= size_bytes
+    return changes
+
+
+def _computed(views: ViewWriter, owner: Owner, at: str, duration_ms: int) -> None:
+    """Count the time of a command that has ended, in its month and on its day."""
+    for period in (month_of(at), day_of(at)):
+        add_usage(views, owner, period, COMPUTE_MS, duration_ms)
+
+
 def _sandbox_created(views: ViewWriter, org_id: str, event: Event) -> None:
     add_usage(views, (org_id, _project(event)), month_of(event["createdAt"]), SANDBOX_CREATES, 1)
 
@@ -110,8 +137,7 @@ def _command_finished(views: ViewWriter, org_id: str, event: Event) -> None:
     row = views.get("commands", event["commandId"])
     if row is not None and row.status != "running":
         return
-    duration_ms = event.get("durationMs", 0)
-    add_usage(views, (org_id, _project(event)), month_of(event["createdAt"]), COMPUTE_MS, duration_ms)
+    _computed(views, (org_id, _project(event)), event["createdAt"], event.get("durationMs", 0))
 
 
 def _file_written(views: ViewWriter, org_id: str, event: Event) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from eventstore.views import ViewQuery, ViewRow
 from evidence.canonical import decode
 from evidence.record import format_time
-from projections.months import month_at, month_bounds_ms, split_by_month
+from projections.months import is_day, month_at, month_bounds_ms, split_by_month
 from projections.usage import (
     ARTIFACT_BYTES_STORED,
     COMMAND_INVOCATIONS,
@@ -18,6 +18,7 @@ from projections.usage import (
     FILE_BYTES_WRITTEN,
     OPEN,
     PREVIEW_MS,
+    RUNS_ENDED,
     SANDBOX_CREATES,
     STORED,
 )
@@ -30,6 +31,10 @@ PRICING_VERSION = "self-hosted/1"
 COMPUTE_UNIT_SECONDS_PER_CREDIT = 3600
 PREVIEWS = "previews"
 PAGE = 500
+DAY_METRICS = (*RUNS_ENDED.values(), COMPUTE_MS, ARTIFACT_BYTES_STORED)
+"""What is counted by day (`projections.usage`)."""
+DAY_ROWS_MAX = 20_000
+"""Daily counters that one page adds up: a hundred projects for well over a month."""
 
 Quota = dict[str, Any]
 
@@ -55,6 +60,20 @@ class _Project:
             used = metrics["compute_unit_seconds"]
             quotas[COMPUTE_UNIT_SECONDS] = {**_quota(most, used), "resetAt": reset_at}
         return {**shown, "quotas": quotas} if quotas else shown
+
+
+@dataclass(slots=True)
+class DailyUsage:
+    """Amounts by day and metric, and over all days by project and metric (`projections.usage`).
+
+    `stored_bytes` of artifacts are stored now, `stored_later` of them since the last day asked for.
+    """
+
+    days: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter[str]))
+    projects: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter[str]))
+    stored_bytes: int = 0
+    stored_later: int = 0
+    whole: bool = True
 
 
 class UsageService:
@@ -96,6 +115,34 @@ class UsageService:
             "projects": shown,
         }
 
+    async def by_day(self, who: Principal, first: str, last: str) -> DailyUsage:
+        """What the visible projects used on each day from `first` to `last` (`YYYY-MM-DD`, both included).
+
+        At most `DAY_ROWS_MAX` counters are read, from the first day on; `whole` says whether those were all.
+        """
+        who.require("usage:read")
+        used = DailyUsage()
+        async for row in self._rows("usage", who.org_id, who.project_ids, parent=STORED):
+            used.stored_bytes += decode(row.doc)["amount"]
+        read = 0
+        query = ViewQuery(
+            who.org_id, _sorted(who.project_ids), statuses=DAY_METRICS, after=(first, ""), oldest_first=True
+        )
+        async for row in self._pages("usage", query):
+            if not is_day(row.parent):
+                continue
+            if read == DAY_ROWS_MAX:
+                used.whole = False
+                break
+            read += 1
+            amount: int = decode(row.doc)["amount"]
+            if row.parent > last:  # what was stored after it must be taken off again
+                used.stored_later += amount if row.status == ARTIFACT_BYTES_STORED else 0
+                continue
+            used.days[row.parent][row.status] += amount
+            used.projects[row.project_id][row.status] += amount
+        return used
+
     async def _projects(self, who: Principal, month: str, now: str) -> dict[str, _Project]:
         """The visible projects; previews that have not ended count up to now."""
         projects: dict[str, _Project] = {}
@@ -131,13 +178,22 @@ class UsageService:
         self, view: str, org_id: str, project_ids: frozenset[str] | None, *, parent: str | None = None,
         statuses: Sequence[str] = (),
     ) -> AsyncIterator[ViewRow]:  # fmt: skip
-        """Every such row, page by page."""
-        visible = sorted(project_ids) if project_ids is not None else None
-        query = ViewQuery(org_id, visible, parent, statuses, limit=PAGE)
+        """Every such row, newest first."""
+        async for row in self._pages(view, ViewQuery(org_id, _sorted(project_ids), parent, statuses)):
+            yield row
+
+    async def _pages(self, view: str, query: ViewQuery) -> AsyncIterator[ViewRow]:
+        """Every row that meets the query, read page by page."""
+        query = replace(query, limit=PAGE)
         while rows := await self._store.list_view(view, query):
             for row in rows:
                 yield row
-            query = replace(query, before=(rows[-1].sort_key, rows[-1].id))
+            place = rows[-1].place
+            query = replace(query, after=place) if query.oldest_first else replace(query, before=place)
+
+
+def _sorted(project_ids: frozenset[str] | None) -> list[str] | None:
+    return sorted(project_ids) if project_ids is not None else None
 
 
 def _metrics(amounts: Counter[str]) -> dict[str, int | float]:

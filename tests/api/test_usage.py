@@ -10,8 +10,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from click.testing import CliRunner
 
 from cli import wiring
+from cli.main import root
 from cli.wiring import log_path
 from eventstore.log import Append, NewEvent
 from evidence.record import parse_time
@@ -393,3 +395,46 @@ def test_usage_needs_its_scope(fresh: Running) -> None:
     with _other_key(fresh, ("usage:read",)) as reader, _other_key(fresh, ("audit:read",)) as auditor:
         assert reader.get("/v1/usage").status_code == 200
         assert auditor.get("/v1/usage").json()["error"]["details"] == {"requiredScope": "usage:read"}
+
+
+def days(running: Running, first: str, last: str) -> Any:
+    """What was used by day, as the first key sees it."""
+    services = running.server.services
+
+    async def read() -> Any:
+        who = await services.authenticate(running.key)
+        assert who is not None
+        return await services.usage.by_day(who, first, last)
+
+    return asyncio.run_coroutine_threadsafe(read(), running.loop).result(FINISH_S_MAX)
+
+
+def test_use_is_counted_by_the_day_of_each_event(moved: tuple[Running, Callable[[int], None]]) -> None:
+    """Runs by how they ended, their compute, what artifacts added and took away; rebuilt as it was counted."""
+    running, move = moved
+    kept = running.run("true", artifacts=[{"path": "a.txt"}])
+    move(BORDER_MS + 1000)
+    failed = running.run("exit 3", artifacts=[{"path": "a.txt"}])
+    canceled = running.create()
+    running.http.post(f"/v1/workspace-runs/{canceled}/cancel")
+    move(BORDER_MS + 24 * 60 * 60 * 1000)
+    running.http.delete(f"/v1/artifacts/{kept['artifactIds'][0]}")
+    found = days(running, "2036-01-31", "2036-02-01")
+    assert {day: +amounts for day, amounts in found.days.items()} == {
+        "2036-01-31": {
+            "runs_succeeded": 1,
+            "compute_unit_milliseconds": kept["durationMs"],
+            "artifact_bytes_stored": 1,
+        },
+        "2036-02-01": {
+            "runs_failed": 1,
+            "runs_canceled": 1,
+            "compute_unit_milliseconds": failed["durationMs"],
+            "artifact_bytes_stored": 1,
+        },
+    }
+    assert found.projects[kept["projectId"]]["runs_failed"] == 1
+    assert (found.stored_bytes, found.stored_later, found.whole) == (1, -1, True)
+    assert days(running, "2036-02-02", "2036-02-02").days["2036-02-02"] == {"artifact_bytes_stored": -1}
+    check = CliRunner().invoke(root, ["rebuild", "--check", "--json", "--data", str(running.data_dir)])
+    assert check.exit_code == 0, check.output

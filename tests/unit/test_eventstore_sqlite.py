@@ -316,7 +316,7 @@ def tables(path: Path) -> set[str]:
 def test_migrations_build_the_schema_from_nothing_and_only_once(tmp_path: Path) -> None:
     """Status tells what is pending, then when it was applied; a second run finds nothing to do."""
     path = tmp_path / "log.sqlite"
-    assert [one.applied_at_ms for one in migrations.status(path)] == [None] * 5
+    assert [one.applied_at_ms for one in migrations.status(path)] == [None] * 6
     assert not path.exists()
     assert [one.name for one in migrations.migrate(path, 5)] == [
         "log",
@@ -324,6 +324,7 @@ def test_migrations_build_the_schema_from_nothing_and_only_once(tmp_path: Path) 
         "global_log",
         "sandbox_views",
         "packs",
+        "usage_by_day",
     ]
     assert migrations.migrate(path, 6) == []
     assert [(one.version, one.name, one.applied_at_ms) for one in migrations.status(path)] == [
@@ -332,6 +333,7 @@ def test_migrations_build_the_schema_from_nothing_and_only_once(tmp_path: Path) 
         (3, "global_log", 5),
         (4, "sandbox_views", 5),
         (5, "packs", 5),
+        (6, "usage_by_day", 5),
     ]
     assert {"streams", "events", *VIEWS, *(f"{view}_labels" for view in VIEWS)} <= tables(path)
 
@@ -349,6 +351,7 @@ def test_a_migration_that_was_interrupted_goes_on_with_the_next_one(tmp_path: Pa
         "global_log",
         "sandbox_views",
         "packs",
+        "usage_by_day",
     ]
 
 
@@ -357,11 +360,11 @@ def test_a_migration_that_fails_leaves_nothing_of_itself(tmp_path: Path) -> None
     path = tmp_path / "log.sqlite"
     migrations.migrate(path, 5)
     known = migrations.known_migrations()
-    bad = migrations.Migration(6, "bad", "CREATE TABLE half (x); INSERT INTO nowhere VALUES (1);")
+    bad = migrations.Migration(7, "bad", "CREATE TABLE half (x); INSERT INTO nowhere VALUES (1);")
     writer = connection.open_writer(path)
-    with pytest.raises(StorageUnavailable, match=r"migration 6 \(bad\)"):
+    with pytest.raises(StorageUnavailable, match=r"migration 7 \(bad\)"):
         migrations.apply(writer, path, 6, [*known, bad])
-    assert migrations.schema_version(writer, path) == 5
+    assert migrations.schema_version(writer, path) == 6
     writer.close()
     assert "half" not in tables(path)
 
@@ -397,7 +400,7 @@ async def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     writer.close()
     before = path.read_bytes()
     for attempt in (migrations.status, lambda path: migrations.migrate(path, 6)):
-        with pytest.raises(NewerSchema, match=r"schema 99.*knows up to 5\. Upgrade"):
+        with pytest.raises(NewerSchema, match=r"schema 99.*knows up to 6\. Upgrade"):
             attempt(path)
     with pytest.raises(NewerSchema):
         async with opened("sqlite", tmp_path):
