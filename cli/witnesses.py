@@ -75,7 +75,7 @@ class Panel:
     async def cosign(self, note: bytes, consistency: Consistency) -> Cosigned:
         """The signature lines of those that answered in time, in the order that bundles need (P9.3)."""
         lines = await asyncio.gather(*(self._ask(one, note, consistency) for one in self._clients))
-        return Cosigned("".join(sorted(lines)), by_all=all(lines))
+        return Cosigned("".join(sorted(lines)), by_all=all(lines), refusals=dict(self._complaints))
 
     async def aclose(self) -> None:
         """Close every connection."""

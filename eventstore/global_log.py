@@ -43,6 +43,17 @@ class GlobalLog(Protocol):
         """The texts of entries [start, end)."""
         ...
 
+    async def logged(self, start: int, end: int) -> list[LogEntry]:
+        """Entries [start, end), each with its stream and when it was added."""
+        ...
+
+    async def growth(self, start: int, bucket_ms: int) -> list[tuple[int, int]]:
+        """How many entries from `start` on were added in each span of `bucket_ms` in which any was.
+
+        Answers (when the span begins, in unix milliseconds, and a number of entries), oldest first.
+        """
+        ...
+
     async def block_roots(self, start: int, end: int) -> list[bytes]:
         """The roots of the full 256-entry subtrees [start, end)."""
         ...
@@ -69,6 +80,10 @@ class GlobalLog(Protocol):
 
     async def publish_head(self, size: int, note: bytes) -> None:
         """Keep the note of a head that was written down: from now on it is what the world sees."""
+        ...
+
+    async def heads(self, limit: int) -> list[LogHead]:
+        """The newest published heads, the largest first."""
         ...
 
     async def last_head(self, *, published: bool) -> LogHead | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -65,6 +66,15 @@ class MemoryGlobalLog:
         """The texts of entries [start, end)."""
         return [entry.data for entry in self._state.entries[start:end]]
 
+    async def logged(self, start: int, end: int) -> list[LogEntry]:
+        """Entries [start, end), each with its stream and when it was added."""
+        return self._state.entries[start:end]
+
+    async def growth(self, start: int, bucket_ms: int) -> list[tuple[int, int]]:
+        """How many entries from `start` on were added in each span of `bucket_ms` in which any was."""
+        spans = (entry.created_at_ms // bucket_ms * bucket_ms for entry in self._state.entries[start:])
+        return sorted(Counter(spans).items())
+
     async def block_roots(self, start: int, end: int) -> list[bytes]:
         """The roots of the full 256-entry subtrees [start, end)."""
         return self._state.roots[start:end]
@@ -106,10 +116,15 @@ class MemoryGlobalLog:
         """Keep the note of a head that was written down: from now on it is what the world sees."""
         self._state.heads[size] = LogHead(size, self._state.heads[size].root, note)
 
+    async def heads(self, limit: int) -> list[LogHead]:
+        """The newest published heads, the largest first."""
+        published = (head for head in self._state.heads.values() if head.note is not None)
+        return sorted(published, key=_size, reverse=True)[:limit]
+
     async def last_head(self, *, published: bool) -> LogHead | None:
         """The largest head written down, or the largest published one."""
-        heads = [head for head in self._state.heads.values() if head.note is not None or not published]
-        return max(heads, key=lambda head: head.size, default=None)
+        heads = await self.heads(1) if published else list(self._state.heads.values())
+        return max(heads, key=_size, default=None)
 
     def _told(self, added: int) -> int:
         if added:
@@ -118,3 +133,7 @@ class MemoryGlobalLog:
 
     async def _size(self, _: str) -> int:
         return self._state.tree.size
+
+
+def _size(head: LogHead) -> int:
+    return head.size

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from eventstore.global_log import GlobalLog, LogHead
@@ -43,6 +43,8 @@ class Cosigned:
 
     lines: str = ""
     by_all: bool = True
+    refusals: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Why each of the others did not cosign, by its name."""
 
 
 Cosign = Callable[[bytes, Consistency], Awaitable[Cosigned]]
@@ -101,6 +103,8 @@ class Sequencer:
         self.limits = limits
         self._one_at_a_time = asyncio.Lock()
         self._is_cosigned = False
+        self.refusals: Mapping[str, str] = {}
+        """What the witnesses that did not cosign last said, by name."""
 
     def __repr__(self) -> str:
         return f"Sequencer(published={self.published.size}, {self._high_water!r})"
@@ -161,7 +165,7 @@ class Sequencer:
             await asyncio.to_thread(self._high_water.advance, head.size, head.root)
             signers = self._signers()
             note = sign_note(str(Checkpoint(signers[0].name, head.size, head.root)), *signers)
-            cosigned = await self._cosign(note, self.consistency)
+            cosigned = await self._cosigned(note)
             await self._show(head.size, note + cosigned.lines.encode(), by_all=cosigned.by_all)
 
     async def _ask_again(self) -> None:
@@ -173,10 +177,15 @@ class Sequencer:
             text, lines = split_note(shown)
             own = [line for line in lines if line.name == self._signers()[0].name]
             note = text.encode() + b"\n" + "".join(f"{line}\n" for line in own).encode()
-            cosigned = await self._cosign(note, self.consistency)
+            cosigned = await self._cosigned(note)
             if cosigned.lines.count("\n") > len(lines) - len(own):
                 await self._show(size, note + cosigned.lines.encode(), by_all=cosigned.by_all)
             self._is_cosigned = cosigned.by_all
+
+    async def _cosigned(self, note: bytes) -> Cosigned:
+        cosigned = await self._cosign(note, self.consistency)
+        self.refusals = cosigned.refusals
+        return cosigned
 
     async def _show(self, size: int, note: bytes, *, by_all: bool) -> None:
         await self._log.publish_head(size, note)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from eventstore.appending import Appender
-from eventstore.global_log import LogHead
+from eventstore.global_log import LogEntry, LogHead
 from eventstore.sqlite.queries import GLOBAL
 from eventstore.sqlite.reader import ReaderPool
 from eventstore.sqlite.transaction import SqliteTransaction
@@ -42,6 +42,15 @@ class SqliteGlobalLog:
     async def entries(self, start: int, end: int) -> list[bytes]:
         """The texts of entries [start, end)."""
         return [entry for (entry,) in await self._readers.rows(GLOBAL["entries"], (start, end))]
+
+    async def logged(self, start: int, end: int) -> list[LogEntry]:
+        """Entries [start, end), each with its stream and when it was added."""
+        return [LogEntry(*row) for row in await self._readers.rows(GLOBAL["logged"], (start, end))]
+
+    async def growth(self, start: int, bucket_ms: int) -> list[tuple[int, int]]:
+        """How many entries from `start` on were added in each span of `bucket_ms` in which any was."""
+        rows = await self._readers.rows(GLOBAL["growth"], {"start": start, "bucket_ms": bucket_ms})
+        return [(begin, count) for begin, count in rows]
 
     async def block_roots(self, start: int, end: int) -> list[bytes]:
         """The roots of the full 256-entry subtrees [start, end)."""
@@ -81,9 +90,15 @@ class SqliteGlobalLog:
         """Keep the note of a head that was written down: from now on it is what the world sees."""
         await self._writer.submit(partial(SqliteTransaction.publish_log_head, size=size, note=note))
 
+    async def heads(self, limit: int) -> list[LogHead]:
+        """The newest published heads, the largest first."""
+        return [LogHead(*row) for row in await self._readers.rows(GLOBAL["published"], (limit,))]
+
     async def last_head(self, *, published: bool) -> LogHead | None:
         """The largest head written down, or the largest published one."""
-        row = await self._readers.row(GLOBAL["last_published" if published else "last_head"], ())
+        if published:
+            return next(iter(await self.heads(1)), None)
+        row = await self._readers.row(GLOBAL["last_head"], ())
         return LogHead(*row) if row else None
 
     async def _log(self, choose: partial[list[str]], log: Callable[[SqliteTransaction, str], None]) -> int:

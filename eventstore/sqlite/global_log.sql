@@ -15,6 +15,16 @@ INSERT INTO log_subtrees (idx, root) VALUES (?, ?);
 -- entries --
 SELECT entry FROM log_entries WHERE idx >= ? AND idx < ? ORDER BY idx;
 
+-- logged --
+SELECT stream, size, created_at_ms, entry FROM log_entries WHERE idx >= ? AND idx < ? ORDER BY idx;
+
+-- growth --
+SELECT created_at_ms / :bucket_ms * :bucket_ms, count(*)
+  FROM log_entries
+ WHERE idx >= :start
+ GROUP BY created_at_ms / :bucket_ms
+ ORDER BY created_at_ms / :bucket_ms;
+
 -- subtrees --
 SELECT root FROM log_subtrees WHERE idx >= ? AND idx < ? ORDER BY idx;
 
@@ -49,8 +59,8 @@ SELECT size, root, note FROM log_heads WHERE size = ?;
 -- last_head --
 SELECT size, root, note FROM log_heads ORDER BY size DESC LIMIT 1;
 
--- last_published --
-SELECT size, root, note FROM log_heads WHERE note IS NOT NULL ORDER BY size DESC LIMIT 1;
+-- published --
+SELECT size, root, note FROM log_heads WHERE note IS NOT NULL ORDER BY size DESC LIMIT ?;
 
 -- publish_head --
 UPDATE log_heads SET note = ? WHERE size = ?;

@@ -133,6 +133,41 @@ async def test_heads_are_written_down_once_a_size(world: World) -> None:
     assert await log.last_head(published=False) == LogHead(2, b"\x02" * 32)
 
 
+async def test_entries_say_when_they_were_added_and_how_the_log_grew(world: World) -> None:
+    """Each with its stream and size; counted in spans of time, and those without entries left out."""
+    log = world.log.global_log
+    began_ms = world.clock.now_ms = world.clock() // MINUTE_MS * MINUTE_MS
+    await world.log.append(Append(RUN, 0, [event()]))
+    await seal(world)
+    world.clock.now_ms += 2 * MINUTE_MS + 7
+    await world.log.append(Append(OTHER, 0, [event()]))
+    found = await log.logged(0, 10)
+    assert [(one.stream, one.size, one.created_at_ms) for one in found] == [
+        (RUN, 1, began_ms),
+        (RUN, 3, began_ms),
+        (OTHER, 1, began_ms + 2 * MINUTE_MS + 7),
+    ]
+    assert [one.data for one in found] == await log.entries(0, 10)
+    assert [one.stream for one in await log.logged(2, 3)] == [OTHER]
+    assert await log.growth(0, MINUTE_MS) == [(began_ms, 2), (began_ms + 2 * MINUTE_MS, 1)]
+    assert await log.growth(1, MINUTE_MS) == [(began_ms, 1), (began_ms + 2 * MINUTE_MS, 1)]
+    assert await log.growth(3, MINUTE_MS) == []
+
+
+async def test_published_heads_are_listed_newest_first(world: World) -> None:
+    """Those that were only written down are not shown."""
+    log = world.log.global_log
+    assert await log.heads(5) == []
+    heads = [LogHead(size, bytes([size]) * 32) for size in (1, 2, 3, 4)]
+    for head in heads:
+        await log.put_head(head)
+    for size in (1, 2, 3):
+        await log.publish_head(size, b"note %d" % size)
+    assert [(head.size, head.note) for head in await log.heads(2)] == [(3, b"note 3"), (2, b"note 2")]
+    assert await log.last_head(published=True) == (await log.heads(1))[0]
+    assert await log.last_head(published=False) == heads[3]
+
+
 async def test_who_waits_for_entries_is_woken(world: World) -> None:
     """By an entry, not by output."""
     await world.log.append(Append(RUN, 0, [event()]))
