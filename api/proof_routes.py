@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 from fastapi import APIRouter
@@ -11,12 +10,12 @@ from starlette.responses import PlainTextResponse, Response
 
 from api.attesting import attested
 from api.bundles import write_bundle_file
+from api.checking import verify_run as verified
 from api.files import WholeFile
 from api.queries import SEQ_MAX, after_seq, flag, integer, json_response
 from api.services import Services, principal_of, services_of
 from api.windows import consistency_text, signed_checkpoint, window_text
 from evidence.canonical import encode
-from evidence.verify import verify_bundle
 from runs.refusal import Refusal
 
 router = APIRouter(prefix="/v1")
@@ -88,13 +87,8 @@ async def get_attestations(request: Request, run_id: str) -> Response:
 async def verify_run(request: Request, run_id: str) -> Response:
     """`{verdict}`: the auditor's own code over the stored bytes. A convenience, no substitute for it."""
     services, who = services_of(request), await principal_of(request)
-    await services.runs.get(who, run_id)
-    path = await write_bundle_file(services, run_id)
-    try:
-        verdict = await asyncio.to_thread(verify_bundle, path, services.policy(), expected_run=run_id)
-    finally:
-        path.unlink(missing_ok=True)
-    return json_response(encode({"verdict": verdict.to_dict()}))
+    run = await services.runs.get(who, run_id)
+    return json_response(encode({"verdict": await verified(services, run)}))
 
 
 async def window_answer(request: Request, services: Services, stream: str) -> Response:

@@ -38,6 +38,7 @@ from runs.service import RunService
 from runs.signing_keys import SigningKeyService
 from runs.uploads import UploadService
 from runs.usage import UsageService
+from runs.verdicts import Verdicts
 
 IDEMPOTENCY_KEY_CHARS_MAX = 255
 
@@ -62,6 +63,7 @@ class Services:
     key_use: KeyUse
     watch: KeyWatch
     usage: UsageService
+    verdicts: Verdicts
     rate: RateLimiter
     previews: PreviewService
     blob_path: Callable[[str], Path]

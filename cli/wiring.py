@@ -17,6 +17,7 @@ from typing import Protocol
 from starlette.types import ASGIApp
 
 from api.app import create_app
+from api.checking import Checker
 from api.rate_limit import RateLimiter
 from api.revocation import KeyWatch
 from api.services import Services
@@ -59,6 +60,7 @@ from runs.sessions import SessionService
 from runs.signing_keys import SigningKeyService
 from runs.uploads import UploadService
 from runs.usage import UsageService
+from runs.verdicts import Verdicts
 
 
 def now_ms() -> int:
@@ -269,6 +271,7 @@ def _services(
         key_use=key_use,
         watch=KeyWatch(store, closing, settings.api, sign_in.sessions.is_open),
         usage=UsageService(store, now_ms),
+        verdicts=Verdicts(store, now_ms),
         rate=RateLimiter(settings.rate_limit_per_minute, time.monotonic_ns),
         previews=previews,
         blob_path=blobs.path,
@@ -300,7 +303,7 @@ class _Background(Protocol):
 
 def _workers(services: Services) -> tuple[_Background, ...]:
     """Those of the services that have something to do by themselves."""
-    return (services.key_use, services.watch, services.previews, services.recordings)
+    return (services.key_use, services.watch, services.previews, services.recordings, Checker(services))
 
 
 def _run_forever(stack: contextlib.AsyncExitStack, *workers: _Background) -> None:
