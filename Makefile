@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOMS := evidence eventstore projections runs runner api cli client witness verifier
 
-.PHONY: help setup setup-dev demo test check sdists bench bench-setup crash fuzz conformance matrix races schemathesis docs vectors verifier format clean
+.PHONY: help setup setup-dev demo test check sdists browser screenshots bench bench-setup crash fuzz conformance matrix races schemathesis docs vectors verifier format clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -36,6 +36,12 @@ check: setup-dev ## format, lint, imports, types
 	@$(BIN)/lint-imports
 	@$(BIN)/mypy
 	@$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+browser: setup-dev ## the dashboard in a real Chromium (BROWSER_ARGS="-k entrance"; CROWNEST_CHROMIUM=/path)
+	@$(BIN)/python -m pytest tests/browser $(BROWSER_ARGS)
+
+screenshots: setup-dev ## every page at 360 and 1440, light and dark, into screenshots/ (SCREENSHOTS_ARGS="--only run")
+	@$(BIN)/python -m tests.browser.screenshots $(SCREENSHOTS_ARGS)
 
 sdists: setup-dev ## run others' source distributions through run-archive (downloads them)
 	@$(BIN)/python -m tests.interop.sdists

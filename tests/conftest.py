@@ -68,6 +68,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path.parent.name, len(FIRST)))
 
 
+BROWSER = Path(__file__).parent / "browser"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the browser tests to `make browser`, unless a path of theirs is named."""
+    named = any(
+        Path(argument.partition("::")[0]).resolve().is_relative_to(BROWSER) for argument in config.args
+    )
+    return True if collection_path == BROWSER and not named else None
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Start counting, where all reports arrive: not in the workers of a parallel run."""
     if not hasattr(config, "workerinput"):

@@ -1,6 +1,6 @@
 """Tests that need a part of the system say so, and skip with the reason where it is missing.
 
-`CROWNEST_REQUIRE=bubblewrap,loop,go,bsdtar,openssl` turns such a skip into a failure: CI sets it for
+`CROWNEST_REQUIRE=bubblewrap,loop,go,bsdtar,openssl,chromium` turns such a skip into a failure: CI sets it for
 all it installs.
 """
 
@@ -91,10 +91,25 @@ def _go() -> str | None:
     return _program("go")()
 
 
+def chromium_path() -> str | None:
+    """The browser of the browser tests: `CROWNEST_CHROMIUM`, else the system's."""
+    return os.environ.get("CROWNEST_CHROMIUM") or shutil.which("chromium")
+
+
+def _chromium() -> str | None:
+    """The browser, started once: a sandbox of containers may forbid what it needs."""
+    path = chromium_path()
+    if path is None:
+        return "chromium is not installed, and CROWNEST_CHROMIUM names no browser"
+    trial = subprocess.run([path, "--version"], capture_output=True, check=False, timeout=60)
+    return None if trial.returncode == 0 else f"{path} does not start: {trial.stderr.decode().strip()}"
+
+
 _CHECKS: dict[str, Callable[[], str | None]] = {
     "bubblewrap": _bubblewrap,
     "loop": _loop,
     "go": _go,
     "bsdtar": _program("bsdtar"),
     "openssl": _program("openssl"),
+    "chromium": _chromium,
 }

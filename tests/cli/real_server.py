@@ -39,10 +39,10 @@ class RealServer:
 
 
 @contextmanager
-def serving(folder: Path, port: int = 0) -> Iterator[RealServer]:
+def serving(folder: Path, port: int = 0, **settings: str) -> Iterator[RealServer]:
     """Start it with the process provider and without a rate limit; stop it and see that it goes.
 
-    Serving the same folder again goes on with what is in it.
+    Serving the same folder again goes on with what is in it. `settings` are further `CROWNEST_…` variables.
     """
     config = folder / "config.json"
     env = {
@@ -53,6 +53,7 @@ def serving(folder: Path, port: int = 0) -> Iterator[RealServer]:
         "CROWNEST_PREVIEW_PORT": "0",
         "CROWNEST_RATE_LIMIT_PER_MINUTE": "0",
         "CROWNEST_SEQUENCER__INTERVAL_S": "0.02",
+        **settings,
     }
     with (folder / "server.err").open("wb") as err:
         process = subprocess.Popen(

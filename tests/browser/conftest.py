@@ -1,0 +1,63 @@
+"""A real `crownest serve`, a real Chromium, and a page of it in which nothing may go wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from tests.browser.driven import chromium, new_context, sign_in
+from tests.browser.samples import FINISH_S_MAX, Site
+from tests.browser.watched import Watch, watch
+from tests.cli.real_server import serving
+from tests.requires import need
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests; they skip where there is none."""
+    need("chromium")
+    with chromium() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One server for the module, empty at first; see `tests.browser.samples` for what can be made on it."""
+    folder: Path = tmp_path_factory.mktemp("site")
+    with serving(folder) as server:
+        headers = {"authorization": f"Bearer {server.key}"}
+        with httpx2.Client(base_url=server.url, headers=headers, timeout=FINISH_S_MAX) as http:
+            yield Site(server.url, server.key, http)
+
+
+@pytest.fixture
+def context(browser: Browser, site: Site) -> Iterator[BrowserContext]:
+    """A fresh profile, signed out."""
+    made = new_context(browser, site.url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def watched(context: BrowserContext, site: Site) -> Iterator[Watch]:
+    """Sees console errors, policy violations, dialogs and foreign requests; at the end there must be none."""
+    one = watch(context, site.url)
+    yield one
+    assert one.problems == []
+
+
+@pytest.fixture
+def stranger(context: BrowserContext, watched: Watch) -> Page:
+    """A page of a browser that is signed out."""
+    return context.new_page()
+
+
+@pytest.fixture
+def page(context: BrowserContext, watched: Watch, site: Site) -> Page:
+    """A page of a browser that is signed in with the first key."""
+    sign_in(context, site.key)
+    return context.new_page()

@@ -1,0 +1,51 @@
+"""Every page of the dashboard, once: what is photographed, and what the accessibility check looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from playwright.sync_api import Page
+
+from tests.browser.samples import Site
+
+
+def _nothing(_: Page) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A page: the name of its pictures, its path on a filled site, what is done before it is looked at."""
+
+    name: str
+    path: Callable[[Site], str]
+    prepare: Callable[[Page], None] = _nothing
+    signed_in: bool = True
+    empty: bool = False
+    """Whether it is shown on a site on which nothing was made yet."""
+    expected: str | None = None
+    """A pattern of console errors that are part of it: an answer that is no success is one."""
+
+
+def _wrong_key(page: Page) -> None:
+    page.get_by_label("API key", exact=True).fill("cn_live_wrong")
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_text("unknown or revoked").wait_for()
+
+
+def _help(page: Page) -> None:
+    page.keyboard.press("?")
+    page.get_by_role("heading", name="Keyboard").wait_for()
+
+
+PAGES = (
+    Shown("sign-in", lambda _: "/sign-in", signed_in=False),
+    Shown("sign-in-refused", lambda _: "/sign-in", _wrong_key, signed_in=False, expected="status of 401"),
+    Shown("runs-empty", lambda _: "/workspace-runs", empty=True),
+    Shown("runs", lambda _: "/workspace-runs"),
+    Shown("run-finished", lambda site: f"/workspace-runs/{site.ids['failed']}"),
+    Shown("run-live", lambda site: f"/workspace-runs/{site.ids['running']}"),
+    Shown("keyboard", lambda _: "/workspace-runs", _help),
+)
+"""Extend it: one line for every page, and for every state of a page that looks different."""
