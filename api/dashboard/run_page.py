@@ -1,4 +1,4 @@
-"""The page of one run (`/workspace-runs/{id}`)."""
+"""The page of one run (`/workspace-runs/{id}`): as it is, or with `?seq=` as it was at an event."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.dashboard.pages import page
+from api.dashboard.run_content import run_content
+from api.dashboard.run_facts import read_facts
 from api.dashboard.visitors import visitor
+from api.queries import SEQ_MAX, integer
 from api.services import services_of
-from evidence.canonical import decode
 
 router = APIRouter()
 
 
 @router.get("/workspace-runs/{run_id}")
 async def get_run_page(request: Request, run_id: str) -> Response:
-    """One run."""
+    """The run now or at `seq`, which beyond the end means now; what the visitor does not see is not found."""
     who = await visitor(request)
-    row = await services_of(request).runs.get(who, run_id)
-    return page(request, "run.html", run=decode(row.doc))
+    services = services_of(request)
+    row = await services.runs.get(who, run_id)
+    seq = integer(request, ("seq",), 0, 1, SEQ_MAX) if "seq" in request.query_params else None
+    facts = await read_facts(services.store, row, seq)
+    return page(request, "run.html", run=await run_content(services.store, facts, services.runs.now_ms()))

@@ -1,0 +1,198 @@
+// Plays a run back: where the replay stands, and what log, facts and bar show there.
+import { onKey } from "../shell/keys.js";
+import { Bar } from "./bar.js";
+import { nextMoment } from "./playback.js";
+import { BUCKETS } from "./plot.js";
+import { Strip } from "./strip.js";
+
+/** The plot of a run that goes on is drawn anew this often. */
+const REDRAW_MS = 1000;
+/** A frame counts no more than this: a tab that was hidden goes on where it was. */
+const FRAME_MS_MAX = 250;
+const FAR = 10;
+
+/** @typedef {{seq: number, time: number, lines: number}} Position */
+
+export class Replay {
+  /** @type {Position | null} where it stands, null at the end */
+  #position = null;
+  #span = { from: 0, to: 0, lastSeq: 1 };
+  /** @type {object | null} what is looked for next: only the newest wish counts */
+  #wish = null;
+  #isSeeking = false;
+  #isPlaying = false;
+  #isDrawing = false;
+
+  /**
+   * @param {HTMLElement} root `#replay`
+   * @param {{session: any, log: any, shown: import("../run/shown.js").ShownRun}} parts
+   */
+  constructor(root, { session, log, shown }) {
+    this.session = session;
+    this.log = log;
+    this.shown = shown;
+    this.bar = new Bar(root);
+    this.strip = new Strip(/** @type {HTMLElement} */ (document.getElementById("asof")));
+    this.bar.watch({
+      first: () => this.seek({ seq: 1 }),
+      toggle: () => this.toggle(),
+      seek: (where) => this.seek(where),
+      settle: () => this.strip.remember(this.#position),
+      step: (events) => this.step(events),
+      end: () => this.leave(),
+      redraw: () => this.#show(),
+      span: () => this.#span,
+    });
+    session.addEventListener("grown", () => this.#draw());
+    session.addEventListener("connection", () => this.#draw());
+    shown.addEventListener("shown", () => this.strip.show(this.#position, this.#span.lastSeq));
+    document.addEventListener("click", (event) => this.#onClick(event));
+    this.#bindKeys();
+  }
+
+  /** Whether the past is shown. */
+  get isOn() {
+    return this.#position !== null;
+  }
+
+  /**
+   * Shows the run as it was at an event or a moment.
+   * @param {{seq?: number, time?: number}} where
+   */
+  seek(where) {
+    this.#wish = where;
+    if (!this.#isSeeking) void this.#seekNewest();
+  }
+
+  /**
+   * Goes so many events on, or back.
+   * @param {number} events
+   */
+  step(events) {
+    this.pause();
+    const seq = (this.#position?.seq ?? this.#span.lastSeq) + events;
+    if (seq >= this.#span.lastSeq) this.leave();
+    else this.seek({ seq: Math.max(seq, 1) });
+  }
+
+  toggle() {
+    if (this.#isPlaying) this.pause();
+    else void this.play();
+  }
+
+  pause() {
+    this.#isPlaying = false;
+    this.bar.showPlaying(false);
+    this.strip.remember(this.#position);
+  }
+
+  /** Plays from where it stands, from the start when it stands at the end, until the end or a pause. */
+  async play() {
+    this.#isPlaying = true;
+    this.bar.showPlaying(true);
+    if (this.#position === null) this.#move(await this.session.positionAt({ seq: 1 }));
+    let shownAt = performance.now();
+    while (this.#isPlaying && this.#position !== null) {
+      await new Promise((resume) => requestAnimationFrame(resume));
+      const at = this.#position;
+      if (at === null || this.#isSeeking) continue;
+      const next = await this.session.positionAt({ seq: at.seq + 1 });
+      const now = performance.now();
+      const time = nextMoment({
+        time: at.time,
+        nextTime: next.time,
+        elapsedMs: Math.min(now - shownAt, FRAME_MS_MAX),
+        speed: this.bar.speed,
+        skipIdle: this.bar.skipIdle,
+      });
+      shownAt = now;
+      if (!this.#isPlaying || this.#position !== at) continue;
+      if (next.seq <= at.seq) break;
+      const there = time >= next.time ? await this.session.positionAt({ time }) : at;
+      this.#move({ ...there, time });
+    }
+    if (this.#isPlaying) this.leave();
+  }
+
+  /** Goes back to the present. */
+  leave() {
+    this.#wish = null;
+    this.#isPlaying = false;
+    this.bar.showPlaying(false);
+    if (this.#position === null) return;
+    this.#move(null);
+    this.strip.remember(null);
+  }
+
+  async #seekNewest() {
+    this.#isSeeking = true;
+    try {
+      while (this.#wish !== null) {
+        const wish = this.#wish;
+        const found = await this.session.positionAt(wish);
+        if (this.#wish !== wish) continue;
+        this.#wish = null;
+        if (found.seq >= this.#span.lastSeq) this.leave();
+        else this.#move(found.seq > 0 ? found : await this.session.positionAt({ seq: 1 }));
+      }
+    } finally {
+      this.#isSeeking = false;
+    }
+    if (!this.bar.isDragged) this.strip.remember(this.#position);
+  }
+
+  /** @param {Position | null} position */
+  #move(position) {
+    const seq = this.#position?.seq;
+    this.#position = position;
+    if (position === null) this.shown.showNow();
+    else this.shown.showAsOf(position);
+    if (position === null || position.seq !== seq) this.log.showAsOf(position);
+    this.#show();
+    for (const target of [document, document.getElementById("proof")]) {
+      target?.dispatchEvent(new CustomEvent("as-of", { detail: position }));
+    }
+  }
+
+  #show() {
+    this.bar.showPosition(this.#position, this.#span);
+    this.strip.show(this.#position, this.#span.lastSeq);
+  }
+
+  /** Draws the plot of what there is now; while the run goes on, not more often than it can be looked at. */
+  async #draw() {
+    if (this.#isDrawing) return;
+    this.#isDrawing = true;
+    const [histogram, last] = await Promise.all([
+      this.session.histogram(BUCKETS),
+      this.session.positionAt({ seq: Number.MAX_SAFE_INTEGER }),
+    ]);
+    this.#span = { from: histogram.from, to: histogram.to, lastSeq: Math.max(last.seq, 1) };
+    this.bar.showHistogram(histogram);
+    this.#show();
+    await new Promise((resume) => setTimeout(resume, REDRAW_MS));
+    this.#isDrawing = false;
+    if (last.seq < (await this.session.positionAt({ seq: Number.MAX_SAFE_INTEGER })).seq) void this.#draw();
+  }
+
+  /** @param {MouseEvent} event */
+  #onClick(event) {
+    const link = event.target instanceof Element ? event.target.closest("[data-leave-replay]") : null;
+    if (link === null || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    this.leave();
+  }
+
+  #bindKeys() {
+    onKey("Escape", "leave replay", () => {
+      if (!this.isOn) return false;
+      this.leave();
+      return true;
+    });
+    onKey(" ", "play, pause", () => this.toggle());
+    onKey("ArrowLeft", "one event back; with Shift ten", (event) => this.step(event.shiftKey ? -FAR : -1));
+    onKey("ArrowRight", "one event on; with Shift ten", (event) => this.step(event.shiftKey ? FAR : 1));
+    onKey(",", "slower", () => this.bar.changeSpeed(-1));
+    onKey(".", "faster", () => this.bar.changeSpeed(1));
+  }
+}
