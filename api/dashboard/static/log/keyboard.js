@@ -1,0 +1,18 @@
+// Owns which keys do what in the log.
+
+import { onKey } from "../shell/keys.js";
+
+/** @param {import("./view.js").LogView} view */
+export function bindKeys(view) {
+  onKey("/", "search the log", () => view.tools.input.focus());
+  onKey("n", "next match", () => void view.finder.step(1));
+  onKey("N", "previous match", () => void view.finder.step(-1));
+  onKey("g", "start of the log", () => view.list.show(0, "start"));
+  onKey("G", "end of the log, follow again", () => view.follow());
+  onKey("e", "jump to the failure or changed event", () => void view.jumpToFailure());
+  onKey("w", "wrap lines", () => view.tools.wrap.click());
+  onKey("t", "show times", () => view.tools.times.click());
+  onKey("1", "stdout", () => void view.toggle("stdout"));
+  onKey("2", "stderr", () => void view.toggle("stderr"));
+  onKey("y", "copy link to the line", () => void view.copyLink());
+}

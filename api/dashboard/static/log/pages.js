@@ -1,0 +1,77 @@
+// Owns the rows that the page has: fetched in pages, kept while they are near, fetched anew when they changed.
+
+import { PAGE_ROWS, PAGES_KEPT_MAX } from "./limits.js";
+
+/** Rows by their place, from the worker. */
+export class Pages {
+  /**
+   * @param {(from: number, to: number) => Promise<{rows: any[]}>} fetchRows
+   * @param {() => void} arrived called when rows came
+   */
+  constructor(fetchRows, arrived) {
+    this.fetchRows = fetchRows;
+    this.arrived = arrived;
+    this.clear();
+  }
+
+  /** Forget all; answers that are under way are dropped too. */
+  clear() {
+    /** @type {Map<number, {rows: any[], isStale: boolean}>} */
+    this.pages = new Map();
+    /** @type {Map<number, Promise<void>>} */
+    this.coming = new Map();
+  }
+
+  /** The row at a place, undefined while it is not here. */
+  at(index) {
+    return this.pages.get(Math.floor(index / PAGE_ROWS))?.rows[index % PAGE_ROWS];
+  }
+
+  /** Rows from `changedFrom` on, open ones and those behind the end may look different now. */
+  changed(changedFrom) {
+    for (const page of this.pages.values()) {
+      const last = page.rows[page.rows.length - 1];
+      const mayChange = page.rows.length < PAGE_ROWS || last.row >= changedFrom || page.rows.some((row) => row.isOpen);
+      if (mayChange) page.isStale = true;
+    }
+  }
+
+  /** Get what is missing or stale between two places; resolved when it is here. */
+  async need(from, to) {
+    const waits = [];
+    for (let number = Math.floor(from / PAGE_ROWS); number * PAGE_ROWS < to; number += 1) {
+      const page = this.pages.get(number);
+      if (page === undefined || page.isStale) waits.push(this.coming.get(number) ?? this.get(number));
+    }
+    if (waits.length > 0) await Promise.all(waits);
+  }
+
+  get(number) {
+    const { pages, coming } = this;
+    const known = pages.get(number);
+    if (known) known.isStale = false;
+    const wait = this.fetchRows(number * PAGE_ROWS, (number + 1) * PAGE_ROWS).then(({ rows }) => {
+      if (pages !== this.pages) return;
+      coming.delete(number);
+      pages.set(number, { rows: kept(pages.get(number)?.rows, rows), isStale: pages.get(number)?.isStale ?? false });
+      this.forgetFar(number);
+      this.arrived();
+    });
+    coming.set(number, wait);
+    return wait;
+  }
+
+  forgetFar(near) {
+    while (this.pages.size > PAGES_KEPT_MAX) {
+      let far = near;
+      for (const number of this.pages.keys()) if (Math.abs(number - near) > Math.abs(far - near)) far = number;
+      this.pages.delete(far);
+    }
+  }
+}
+
+/** A row that is finished never changes: it stays the same object, and what shows it stays too. */
+function kept(before, rows) {
+  if (before === undefined) return rows;
+  return rows.map((row, at) => (before[at] && before[at].row === row.row && !before[at].isOpen ? before[at] : row));
+}
