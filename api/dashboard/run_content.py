@@ -13,8 +13,10 @@ from api.dashboard.run_phases import Phase, phase_sentence, phases_of
 from api.dashboard.words import Status, clock_text, duration_text, short_digest, size_text, status_of
 from evidence.canonical import decode
 from evidence.record import parse_time
+from evidence.verdict import FAILED, REDACTED
 from runs.decide import EXTERNAL
 from runs.dispatch import Store
+from runs.verdicts import KeptVerdict
 
 TITLE_COMMAND_CHARS_MAX = 80
 HEAD_LABELS = ("repo", "repository", "branch", "commit")
@@ -49,6 +51,16 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """What this server says of the record; what the reader's browser finds takes its place."""
+
+    word: str
+    tone: str
+    glyph: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunContent:
     """Everything that the template shows of one run at one event."""
 
@@ -57,6 +69,7 @@ class RunContent:
     command: str
     status: Status
     ending: str
+    proof: Proof
     trouble: Sequence[str]
     template: str
     source: Sequence[str]
@@ -84,9 +97,10 @@ class RunContent:
     later: str
 
 
-async def run_content(store: Store, facts: RunFacts, now_ms: int) -> RunContent:
+async def run_content(store: Store, facts: RunFacts, now_ms: int, verdict: KeptVerdict | None) -> RunContent:
     """The page of a run; reads who asked for it, and which artifacts are still there.
 
+    `verdict` is what this server found when it verified the run last, None if it did not.
     Clocks that run stand at `now_ms`, in the past at the event that is shown.
     """
     run, fold = facts.run, facts.fold
@@ -101,6 +115,7 @@ async def run_content(store: Store, facts: RunFacts, now_ms: int) -> RunContent:
         command=fold.command,
         status=status,
         ending=_ending(run),
+        proof=_proof(facts, verdict),
         trouble=_trouble(facts),
         template=run["templateSlug"],
         source=_head_source(run),
@@ -133,6 +148,20 @@ def _ending(run: Mapping[str, Any]) -> str:
     if run.get("failureReason") == "timeout":
         return "time limit"
     return f"exit {run['exitCode']}" if "exitCode" in run else ""
+
+
+def _proof(facts: RunFacts, verdict: KeptVerdict | None) -> Proof:
+    if facts.seal is None:
+        return Proof("Open", "open", "hex-open", "Not sealed yet")
+    if verdict is None or (verdict.verdict == FAILED and not verdict.failed):
+        return Proof("Sealed", "open", "hex-open", "Not checked yet")
+    if verdict.failed:
+        at = f" at event {verdict.seq}" if verdict.seq else ""
+        return Proof(f"Proof failed{at}", "bad", "hex-bad", f"Found by this server: {verdict.code}")
+    is_redacted = verdict.verdict == REDACTED
+    word = "Verified by server" + (", redacted" if is_redacted else "")
+    said = "Checked by this server; the panel checks it in your browser"
+    return Proof(word, "seal", "hex-red" if is_redacted else "hex-ok", said)
 
 
 def _later(now: Mapping[str, Any]) -> str:

@@ -200,6 +200,7 @@ def _output(facts: RunFacts) -> Iterator[Row]:
 
 def _request(facts: RunFacts, requested_by: str) -> Iterator[Row]:
     run, actor = facts.run, facts.fold.actor
+    yield Row("Command", codes=[run["command"]], copied=run["command"])
     yield Row("Requested by", requested_by, codes=[short_id(actor)], copied=actor)
     if cancel := facts.first("cancel_requested"):
         yield Row("Canceled by", codes=[short_id(cancel["actor"])], copied=cancel["actor"])

@@ -24,4 +24,6 @@ async def get_run_page(request: Request, run_id: str) -> Response:
     row = await services.runs.get(who, run_id)
     seq = integer(request, ("seq",), 0, 1, SEQ_MAX) if "seq" in request.query_params else None
     facts = await read_facts(services.store, row, seq)
-    return page(request, "run.html", run=await run_content(services.store, facts, services.runs.now_ms()))
+    verdict = (await services.verdicts.of([run_id])).get(run_id)
+    content = await run_content(services.store, facts, services.runs.now_ms(), verdict)
+    return page(request, "run.html", run=content)

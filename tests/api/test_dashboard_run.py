@@ -60,7 +60,7 @@ def content_of(running: Running, run_id: str, seq: int | None = None) -> RunCont
     """What the page shows of it."""
     services = running.server.services
     facts = facts_of(running, run_id, seq)
-    return on_server(running, run_content(services.store, facts, services.runs.now_ms()))
+    return on_server(running, run_content(services.store, facts, services.runs.now_ms(), None))
 
 
 def shown(content: RunContent) -> dict[str, str]:

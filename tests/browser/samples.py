@@ -32,12 +32,16 @@ class Site:
     def start(self, command: str, files: dict[str, bytes] | None = None, **fields: Any) -> str:
         """A run that executes a command over files."""
         run_id = self.create(command, **fields)
+        self.upload_and_start(run_id, files)
+        return run_id
+
+    def upload_and_start(self, run_id: str, files: dict[str, bytes] | None = None) -> None:
+        """Let a run that waits for its archive execute over files."""
         data = archive(files or {"README.md": b"a sample\n"})
         path = f"/v1/workspace-runs/{run_id}"
         answer = self.http.put(f"{path}/archive", content=data, headers=archive_headers(data))
         assert answer.status_code == 200, answer.text
         assert self.http.post(f"{path}/start").status_code == 200
-        return run_id
 
     def run(self, command: str, files: dict[str, bytes] | None = None, **fields: Any) -> str:
         """A run that has ended."""

@@ -43,8 +43,11 @@ export class Replay {
       redraw: () => this.#show(),
       span: () => this.#span,
     });
-    session.addEventListener("grown", () => this.#draw());
-    session.addEventListener("connection", () => this.#draw());
+    session.addEventListener("grown", () => {
+      if (this.#wish !== null) this.seek(this.#wish);
+      void this.#draw();
+    });
+    session.addEventListener("connection", () => void this.#draw());
     shown.addEventListener("shown", () => this.strip.show(this.#position, this.#span.lastSeq));
     document.addEventListener("click", (event) => this.#onClick(event));
     this.#bindKeys();
@@ -53,6 +56,16 @@ export class Replay {
   /** Whether the past is shown. */
   get isOn() {
     return this.#position !== null;
+  }
+
+  /** The last event that was read. */
+  get lastSeq() {
+    return this.session.grown?.seq ?? 0;
+  }
+
+  /** Whether the beginning is still being read: what was read last is not the end. */
+  get isReading() {
+    return this.session.connection.state === "replaying";
   }
 
   /**
@@ -70,8 +83,8 @@ export class Replay {
    */
   step(events) {
     this.pause();
-    const seq = (this.#position?.seq ?? this.#span.lastSeq) + events;
-    if (seq >= this.#span.lastSeq) this.leave();
+    const seq = (this.#position?.seq ?? this.lastSeq) + events;
+    if (seq >= this.lastSeq && !this.isReading) this.leave();
     else this.seek({ seq: Math.max(seq, 1) });
   }
 
@@ -131,8 +144,9 @@ export class Replay {
         const wish = this.#wish;
         const found = await this.session.positionAt(wish);
         if (this.#wish !== wish) continue;
+        if (found.seq === 0 && this.lastSeq === 0) return; // nothing was read yet: `grown` looks again
         this.#wish = null;
-        if (found.seq >= this.#span.lastSeq) this.leave();
+        if (found.seq >= this.lastSeq && !this.isReading) this.leave();
         else this.#move(found.seq > 0 ? found : await this.session.positionAt({ seq: 1 }));
       }
     } finally {

@@ -1,7 +1,6 @@
 // The entry of the run page: joins the run's stream to log, proof, facts and replay.
 import { openRun } from "../log/session.js";
 import { mountLog } from "../log/view.js";
-import { mountProof } from "../proof/panel.js";
 import { Replay } from "../replay/replay.js";
 import { copyText } from "../shell/copy.js";
 import { say } from "../shell/dom.js";
@@ -31,7 +30,6 @@ document.addEventListener("as-of", (event) => {
   counts = /** @type {CustomEvent} */ (event).detail ?? session.grown;
   showOutput();
 });
-mountProof(section("proof"), { session, log, runId });
 watchCancel(runId);
 watchSections();
 onKey("p", "go to the proof panel", () => goToSection("proof"));

@@ -1,0 +1,194 @@
+"""The run page in a browser: it follows a run to its end, and what it shows is only ever text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.samples import Site
+from tests.browser.watched import Watch
+from tests.cli.cli_runner import CROWNEST
+from tests.serving import archive
+
+STEPS = """
+import pathlib, sys, time
+def wait(name):
+    while not pathlib.Path(name).exists(): time.sleep(0.02)
+for n in range(400):
+    print("line", n, flush=True)
+    if n % 50 == 0: print("warning", n, file=sys.stderr, flush=True)
+    time.sleep(0.005)
+pathlib.Path("report.bin").write_bytes(bytes(range(256)) * 40)
+print("waiting", flush=True)
+time.sleep(float(sys.argv[1]))
+sys.exit(int(sys.argv[2]))
+"""
+FILES = {"steps.py": STEPS.encode()}
+WATCH_SHIFTS = """
+window.shifts = [];
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) {
+    if (entry.hadRecentInput) continue;
+    const moved = entry.sources.map(({ node }) => node?.nodeName + "#" + node?.id + "." + node?.className);
+    window.shifts.push({ value: entry.value, moved });
+  }
+}).observe({ type: "layout-shift", buffered: true });
+"""
+NASTY = "\"><script>alert('x')</script><img src=x onerror=alert(1)>\u202e{{7*7}}</title>"
+
+
+def open_run(page: Page, run_id: str, query: str = "") -> None:
+    """Go to the run's page."""
+    page.goto(f"/workspace-runs/{run_id}{query}")
+
+
+def test_a_live_run_is_followed_to_its_end(site: Site, page: Page) -> None:
+    """Status, phases, evidence and artifacts change by themselves; nothing is loaded again by the reader."""
+    run_id = site.create("python3 steps.py 0.5 3", artifacts=[{"path": "report.bin"}])
+    open_run(page, run_id)
+    expect(page.locator("#run-status")).to_have_text("Waiting for archive")
+    site.upload_and_start(run_id, FILES)
+    expect(page.locator("#run-status")).to_have_text("Running")
+    expect(page.locator(".phases li.wide")).to_have_attribute("data-state", "now")
+    expect(page.get_by_text("line 120", exact=True)).to_be_visible()
+    expect(page.locator("#proof-chip")).to_contain_text("Open")
+    expect(page.locator("#run-status")).to_have_text("Failed, exit 3")
+    expect(page.locator(".phases li.wide")).to_have_attribute("data-state", "bad")
+    expect(page.locator("#artifacts")).to_contain_text("1 kept")
+    expect(page.locator("#evidence")).to_contain_text("evidence.json")
+    expect(page).to_have_title(re.compile("^Failed: python3 steps.py"))
+    expect(page.locator("[data-say]")).to_have_text(re.compile("Failed, exit 3|The run has ended"))
+    expect(page.locator("#cancel")).to_have_count(0)
+    expect(page.locator("#again")).to_be_visible()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (360, 740)])
+def test_nothing_moves_while_a_run_streams(site: Site, page: Page, width: int, height: int) -> None:
+    """By the browser's own count of layout shifts, from the first line to the last."""
+    page.set_viewport_size({"width": width, "height": height})
+    page.add_init_script(WATCH_SHIFTS)
+    run_id = site.start("python3 steps.py 0.5 0", FILES)
+    site.wait_for(run_id, "running")
+    open_run(page, run_id)
+    expect(page.locator("#log .ln").nth(20)).to_be_visible()
+    page.evaluate("window.shifts.length = 0")
+    expect(page.get_by_text("waiting", exact=True)).to_be_visible()
+    assert page.evaluate("window.shifts") == []
+    expect(page.locator("#run-status")).to_have_text("Succeeded, exit 0")
+    moved = page.evaluate("window.shifts")
+    assert sum(one["value"] for one in moved) < 0.1, moved
+
+
+def test_the_page_is_whole_without_script_and_says_the_same_with_it(site: Site, page: Page) -> None:
+    """What the script puts in place is what the server wrote at first."""
+    run_id = site.run("python3 steps.py 0 0", FILES, metadata={"repo": "acme/ledger"})
+    open_run(page, run_id)
+    expect(page.get_by_text("waiting", exact=True)).to_be_visible()
+    shown = [page.locator(part).inner_text() for part in ("#run-head", "#evidence", "#commands")]
+    page.locator("#replay [data-first]").click()
+    expect(page.locator("#asof")).to_be_visible()
+    expect(page.locator("#run-status")).to_have_text("Waiting for archive")
+    page.keyboard.press("Escape")
+    expect(page.locator("#run-status")).to_have_text("Succeeded, exit 0")
+    again = [page.locator(part).inner_text() for part in ("#run-head", "#evidence", "#commands")]
+    assert [without_times(text) for text in again] == [without_times(text) for text in shown]
+
+
+def without_times(text: str) -> str:
+    """Relative times go on."""
+    return re.sub(r"(now|\d+ \w+ ago)", "…", text)
+
+
+def test_an_artifact_is_downloaded_as_it_is(site: Site, page: Page, tmp_path: Path) -> None:
+    """Every byte, as a file and never as a page."""
+    run_id = site.run("python3 steps.py 0 0", FILES, artifacts=[{"path": "report.bin"}])
+    open_run(page, run_id)
+    link = page.get_by_role("link", name="Download report.bin")
+    with page.expect_download() as started:
+        link.click()
+    started.value.save_as(tmp_path / "report.bin")
+    data = (tmp_path / "report.bin").read_bytes()
+    assert data == bytes(range(256)) * 40
+    assert hashlib.sha256(data).hexdigest() in (
+        page.locator("#artifacts .mono").first.get_attribute("title") or ""
+    )
+    answer = page.request.get(link.get_attribute("href") or "")
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert "sandbox" in answer.headers["content-security-policy"]
+
+
+def test_run_again_and_the_commands_really_work(site: Site, page: Page, tmp_path: Path) -> None:
+    """The command that the panel offers makes the same run; the others read and verify it."""
+    metadata = {"repo": "acme/ledger", "note": 'it\'s "quoted" $HOME'}
+    run_id = site.run("python3 steps.py 0 0 && echo 'a  b'", FILES, metadata=metadata, timeoutMs=90_000)
+    (tmp_path / "repo.tgz").write_bytes(archive(FILES))
+    open_run(page, run_id)
+    page.locator("#again summary").click()
+    page.locator("#again [data-copy]").click()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == page.locator("#again .line").inner_text().removeprefix("$ ")
+    ran = shell(site, copied, tmp_path)
+    assert b"waiting\na  b\n" in ran.stdout, ran.stderr
+    made = site.http.get("/v1/workspace-runs?limit=1").json()["data"][0]
+    first = site.http.get(f"/v1/workspace-runs/{run_id}").json()["workspaceRun"]
+    assert made["id"] != run_id
+    for name in ("metadata", "timeoutMs", "projectId", "templateSlug", "status"):
+        assert made[name] == first[name]
+    for section in page.locator("#commands .cmd").all():
+        lines = section.locator("[data-copy]").get_attribute("data-copy") or ""
+        if "run-archive" not in lines:
+            assert shell(site, lines, tmp_path).returncode == 0, lines
+    assert json.loads((tmp_path / "evidence.json").read_text())["workspaceRunId"] == run_id
+
+
+def shell(site: Site, lines: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
+    """Run lines as pasted into a shell, with this server as the one that is logged in to."""
+    env = {
+        "PATH": f"{Path(CROWNEST).parent}:/usr/bin:/bin",
+        "HOME": str(folder),
+        "CROWNEST_API_URL": site.url,
+        "CROWNEST_API_KEY": site.key,
+    }
+    return subprocess.run(
+        ["/bin/bash", "-ec", lines], cwd=folder, env=env, capture_output=True, check=False, timeout=60
+    )
+
+
+def test_text_of_others_stays_text(site: Site, page: Page, watched: Watch) -> None:
+    """In the command, the labels, the names of artifacts: no dialog, no violation, nothing that runs."""
+    run_id = site.run(
+        f"true {NASTY!r}",
+        metadata={"repo": NASTY, "x<b>": NASTY},
+        sourceMetadata={"branch": NASTY},
+        artifacts=[{"path": "<img src=x>", "name": NASTY}],
+    )
+    open_run(page, run_id)
+    expect(page.locator("#run-status")).to_be_visible()
+    expect(page.locator("#source")).to_contain_text(NASTY)
+    page.locator("#replay [data-first]").click()
+    expect(page.locator("#run-status")).to_have_text("Waiting for archive")
+    expect(page.locator("#run-head h1")).to_contain_text("<script>alert")
+    assert page.locator("main img, main script").count() == 0
+    assert watched.problems == []
+
+
+@pytest.mark.parametrize("width", [360, 800, 1024, 1440])
+def test_nothing_scrolls_sideways(site: Site, page: Page, width: int) -> None:
+    """At any width, with words that do not break."""
+    page.set_viewport_size({"width": width, "height": 800})
+    run_id = site.run(
+        f"true {'x' * 400}", metadata={"repo": "y" * 300, "k" * 60: "v"}, artifacts=[{"path": "p" * 200}]
+    )
+    open_run(page, run_id)
+    expect(page.locator("#run-status")).to_be_visible()
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(wide) == 0
+    page.locator("#replay [data-first]").click()
+    expect(page.locator("#asof")).to_be_visible()
+    assert page.evaluate(wide) == 0
