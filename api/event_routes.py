@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from fastapi import APIRouter
@@ -11,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from api.queries import SEQ_MAX, after_seq, flag, integer, json_response
 from api.services import Services, principal_of, services_of
 from eventstore.framing import shown_payload
-from eventstore.log import Framing
+from eventstore.log import EventLog, Framing
 from runs.access import Principal
 
 router = APIRouter(prefix="/v1/workspace-runs")
@@ -88,13 +89,27 @@ async def _ndjson(
         async for data in _follow(services, who, run_id, after, Framing.NDJSON):
             yield data
         return
-    while limit is None or limit > 0:
-        chunk = await services.store.read_framed(run_id, after, Framing.NDJSON, limit)
-        if chunk is None:
-            return
-        yield chunk.data
-        after = chunk.last_seq
+    async for data in _history(services.store, run_id, after, limit):
+        yield data
+
+
+async def _history(store: EventLog, run_id: str, after: int, limit: int | None) -> AsyncIterator[bytes]:
+    """What is stored behind `after`, in pieces; the next one is read while one is sent.
+
+    The database works outside the interpreter lock, so the two go on side by side.
+    """
+    chunk = await store.read_framed(run_id, after, Framing.NDJSON, limit)
+    while chunk is not None:
         limit = None if limit is None else limit - chunk.count
+        if limit == 0:
+            yield chunk.data
+            return
+        ahead = asyncio.ensure_future(store.read_framed(run_id, chunk.last_seq, Framing.NDJSON, limit))
+        try:
+            yield chunk.data
+            chunk = await ahead
+        finally:
+            ahead.cancel()  # for a client who is gone
 
 
 async def _follow(
