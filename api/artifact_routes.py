@@ -19,7 +19,7 @@ from runs.refusal import Refusal
 
 router = APIRouter(prefix="/v1")
 UNTRUSTED = "sandbox; default-src 'none'; frame-ancestors 'none'"
-"""On contents that a command wrote: a browser that shows one after all runs nothing of it, as no origin of ours."""
+"""On contents that a command wrote: a browser that shows one runs nothing of it, as no origin of ours."""
 
 
 @router.get("/sandboxes/{sandbox_id}/artifacts")

@@ -410,7 +410,7 @@ def days(running: Running, first: str, last: str) -> Any:
 
 
 def test_use_is_counted_by_the_day_of_each_event(moved: tuple[Running, Callable[[int], None]]) -> None:
-    """Runs by how they ended, their compute, what artifacts added and took away; rebuilt as it was counted."""
+    """Runs by how they ended, compute, what artifacts added and took away; rebuilt as it was counted."""
     running, move = moved
     kept = running.run("true", artifacts=[{"path": "a.txt"}])
     move(BORDER_MS + 1000)
