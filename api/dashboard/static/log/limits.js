@@ -7,7 +7,7 @@ export const OUTPUT_BYTES_MAX = 512 * 1024 * 1024;
 /** Output is kept in blocks of this size, so that growing never copies what is there. */
 export const BLOCK_BYTES = 4 * 1024 * 1024;
 /** Longest event on the wire; an output event has at most 64 KiB of text, six times as long when escaped. */
-export const EVENT_CHARS_MAX = 4 * 1024 * 1024;
+export const EVENT_BYTES_MAX = 4 * 1024 * 1024;
 
 /** So much of one line is read to show it; of a line that rewrites itself it is the end. */
 export const LINE_BYTES_SHOWN_MAX = 16 * 1024;

@@ -2,7 +2,7 @@
 
 import { COPY_BYTES_MAX, SLICE_MS } from "./limits.js";
 import { FACT, STDERR } from "./lines.js";
-import { plainText } from "./search.js";
+import { Piece, plainText } from "./piece.js";
 import { breathe } from "./waiting.js";
 
 /** How the usual tools begin the line that says what failed. */
@@ -12,8 +12,8 @@ const FAILURE = new RegExp(
     "fatal(:| error)|error(\\[\\w+\\])?: |ERROR:? |\\w*(Error|Exception): |AssertionError|--- FAIL|",
     "\\S+:\\d+(:\\d+)?: (fatal )?error: |make(\\[\\d+\\])?: \\*\\*\\*)",
   ].join(""),
+  "m",
 );
-const FAILURE_CHARS_MAX = 400;
 
 /**
  * The text of the seen lines, from the end back as far as the limit goes.
@@ -46,18 +46,23 @@ export async function textToCopy(lines, views, lens) {
  * @param {import("./lines.js").Lines} lines
  */
 export async function failureRow(lines) {
-  let stretch = -1;
   let breathedAt = performance.now();
-  const upTo = lines.length;
-  for (let row = 0; row < upTo; row += 1) {
-    const stream = lines.streamOf(row);
-    if (stream === FACT) continue;
-    if (stream === STDERR && (row === 0 || lines.streamOf(row - 1) !== STDERR)) stretch = row;
-    if (FAILURE.test(plainText(lines, row).slice(0, FAILURE_CHARS_MAX))) return row;
+  const looksSo = (text) => FAILURE.test(text);
+  for (let piece = new Piece(lines, 0); piece.from < piece.to; piece = new Piece(lines, piece.to)) {
+    for (const row of piece.candidates(looksSo, () => true)) {
+      if (looksSo(plainText(lines, row))) return row;
+    }
     if (performance.now() - breathedAt > SLICE_MS) {
       await breathe();
       breathedAt = performance.now();
     }
   }
-  return stretch;
+  return lastStretchOfStderr(lines);
+}
+
+function lastStretchOfStderr(lines) {
+  let row = lines.length - 1;
+  while (row >= 0 && lines.streamOf(row) !== STDERR) row -= 1;
+  while (row > 0 && lines.streamOf(row - 1) === STDERR) row -= 1;
+  return row;
 }

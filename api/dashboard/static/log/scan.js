@@ -1,6 +1,6 @@
 // Owns how the chunks of one output stream are cut into lines, and which look each line begins with.
 
-import { PLAIN, styled } from "./style.js";
+import { effectOf, PLAIN, styled } from "./style.js";
 
 const LF = 10;
 const CR = 13;
@@ -9,6 +9,11 @@ const ESC = 27;
 const NOT_PLAIN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/;
 const NOT_PLAIN_BEYOND_ASCII = /[\u0080-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/;
 const PARAMETERS_CHARS_MAX = 128;
+/** SGR parameters of so many bytes are looked up by a number. */
+const SHORT_BYTES = 6;
+const SHORT_KEPT_MAX = 4096;
+/** @type {Map<number, {keeps: number, adds: number}>} */
+const shortEffects = new Map();
 
 /** What a line holds beside text: SGR escapes alone, or more than those. */
 export const HAS_STYLE = 8;
@@ -87,10 +92,30 @@ export class Scanner {
         continue;
       }
       if (this.hasCr && byte !== CR) this.rewritten();
-      if (byte === ESC) [this.state, this.flags] = [AFTER_ESC, this.flags | HAS_STYLE];
+      if (byte === ESC) at = this.escape(bytes, at);
       else if (byte === CR) this.hasCr = true;
       else if ((byte < 32 && byte !== 9) || byte === 127) this.flags |= HAS_MORE;
     }
+  }
+
+  /** A short SGR sequence is taken at once; all others, and what is cut, byte by byte. Where it ends. */
+  escape(bytes, at) {
+    this.flags |= HAS_STYLE;
+    if (bytes[at + 1] === 0x5b) {
+      let end = at + 2;
+      let key = 1;
+      while (end - at <= SHORT_BYTES + 1 && bytes[end] >= 0x30 && bytes[end] <= 0x3b) {
+        key = key * 256 + bytes[end];
+        end += 1;
+      }
+      if (bytes[end] === 0x6d) {
+        const { keeps, adds } = shortEffects.get(key) ?? remembered(key, bytes.subarray(at + 2, end));
+        this.style = (this.style & keeps) | adds;
+        return end;
+      }
+    }
+    this.state = AFTER_ESC;
+    return at;
   }
 
   rewritten() {
@@ -132,4 +157,11 @@ export class Scanner {
     this.isOpen = false;
     this.sink.end(end, this.flags, this.rewrites);
   }
+}
+
+function remembered(key, parameters) {
+  const effect = effectOf(String.fromCharCode(...parameters));
+  if (shortEffects.size >= SHORT_KEPT_MAX) shortEffects.clear();
+  shortEffects.set(key, effect);
+  return effect;
 }

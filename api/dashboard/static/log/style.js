@@ -12,6 +12,7 @@ export const ITALIC = 1 << 12;
 export const UNDERLINE = 1 << 13;
 export const INVERSE = 1 << 14;
 export const STRUCK = 1 << 15;
+const ALL = (1 << 16) - 1;
 
 const SWITCHES = new Map([
   [1, [BOLD, 0]], [2, [DIM, 0]], [3, [ITALIC, 0]], [4, [UNDERLINE, 0]], [7, [INVERSE, 0]], [9, [STRUCK, 0]],
@@ -60,12 +61,33 @@ export function nearestOf256(index) {
   return nearest(CUBE[Math.floor(cube / 36)], CUBE[Math.floor(cube / 6) % 6], CUBE[cube % 6]);
 }
 
+/** Sequences whose effect is remembered: programs use few, and use them often. */
+const EFFECTS_KEPT_MAX = 4096;
+/** @type {Map<string, {keeps: number, adds: number}>} */
+const effects = new Map();
+
 /**
  * The style after an SGR sequence.
  * @param {number} style
  * @param {string} parameters what stands between `ESC [` and `m`, such as "1;31" or "38:2::255:0:0"
  */
 export function styled(style, parameters) {
+  const { keeps, adds } = effectOf(parameters);
+  return (style & keeps) | adds;
+}
+
+/** Whatever a sequence does, it keeps some bits and adds others. */
+export function effectOf(parameters) {
+  let effect = effects.get(parameters);
+  if (effect === undefined) {
+    effect = { keeps: applied(ALL, parameters), adds: applied(PLAIN, parameters) };
+    if (effects.size >= EFFECTS_KEPT_MAX) effects.clear();
+    effects.set(parameters, effect);
+  }
+  return effect;
+}
+
+function applied(style, parameters) {
   if (/^[<=>?]/.test(parameters)) return style; // a private sequence that only ends like SGR
   const groups = parameters.split(";");
   let now = style;

@@ -1,24 +1,51 @@
 // Owns the two framings of events that are read here: NDJSON, and Server-Sent Events (CONTRACT of the API).
 
-import { EVENT_CHARS_MAX } from "./limits.js";
+import { EVENT_BYTES_MAX } from "./limits.js";
+
+const LF = 10;
 
 /** What came over the wire is no event; nothing after it was read. */
 export class BadWire extends Error {}
 
-/** Text in pieces of any size to whole lines. */
+/** Bytes in pieces of any size to whole lines; what is not whole yet stays bytes. */
 class Lines {
   constructor() {
     this.decoder = new TextDecoder();
-    this.rest = "";
+    /** @type {Uint8Array[]} */
+    this.rest = [];
+    this.restBytes = 0;
   }
 
   /** @param {Uint8Array} bytes */
   feed(bytes) {
-    const lines = (this.rest + this.decoder.decode(bytes, { stream: true })).split("\n");
-    this.rest = /** @type {string} */ (lines.pop());
-    if (this.rest.length > EVENT_CHARS_MAX) throw new BadWire(`The server sent an event of more than ${EVENT_CHARS_MAX} characters.`);
-    return lines;
+    const end = bytes.lastIndexOf(LF);
+    if (end < 0) {
+      this.keep(bytes);
+      return [];
+    }
+    const whole = joined([...this.rest, bytes.subarray(0, end)]);
+    [this.rest, this.restBytes] = [[], 0];
+    this.keep(bytes.subarray(end + 1));
+    return this.decoder.decode(whole).split("\n");
   }
+
+  keep(bytes) {
+    if (bytes.length === 0) return;
+    this.rest.push(bytes);
+    this.restBytes += bytes.length;
+    if (this.restBytes > EVENT_BYTES_MAX) throw new BadWire(`The server sent an event of more than ${EVENT_BYTES_MAX} bytes.`);
+  }
+}
+
+function joined(pieces) {
+  if (pieces.length === 1) return pieces[0];
+  const all = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    all.set(piece, at);
+    at += piece.length;
+  }
+  return all;
 }
 
 /** One event a line. */
@@ -31,7 +58,7 @@ export class NdjsonReader {
 
   /** Whether the last event is whole. */
   get isBetweenEvents() {
-    return this.lines.rest === "";
+    return this.lines.restBytes === 0;
   }
 
   /**
