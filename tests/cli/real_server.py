@@ -15,6 +15,8 @@ from pathlib import Path
 from cli import config_file
 from tests.cli.cli_runner import CROWNEST
 
+ROOT = Path(__file__).resolve().parents[2]
+"""The tree whose code is served: the one that these tests are of."""
 START_S_MAX = 60
 STOP_S_MAX = 30
 
@@ -47,6 +49,7 @@ def serving(folder: Path, port: int = 0, **settings: str) -> Iterator[RealServer
     config = folder / "config.json"
     env = {
         "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
         "HOME": str(folder),
         "CROWNEST_CONFIG_PATH": str(config),
         "CROWNEST_PROVIDER": "process",

@@ -61,7 +61,7 @@ export class Heights {
   indexAt(y) {
     if (this.count === 0 || y <= 0) return 0;
     let [block, left] = [0, y];
-    for (let step = 2 ** Math.floor(Math.log2(this.sums.length - 1)); step > 0; step /= 2) {
+    for (let step = 2 ** Math.floor(Math.log2(this.sums.length - 1)); step >= 1; step /= 2) {
       const next = block + step;
       const height = next < this.sums.length ? this.sums[next] + step * BLOCK * this.usual : Infinity;
       if (height <= left) [block, left] = [next, left - height];

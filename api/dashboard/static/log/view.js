@@ -130,7 +130,7 @@ export class LogView {
 
   showState() {
     const { lines } = this.now ?? NOTHING;
-    if (this.list.isFollowing) this.linesSeen = lines;
+    if (this.list.isFollowing || this.session.connection.state === "replaying") this.linesSeen = lines;
     this.scroller.setAttribute("aria-label", `Output, ${countOf(lines, "line")}`);
     this.state.show({
       connection: this.session.connection, isFollowing: this.list.isFollowing, isAsOf: this.lens.asOf !== null,
