@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
-from api.dashboard import entrance, raw_log, run_page, runs_page, static_files
+from api.dashboard import entrance, proof_page, raw_log, run_page, runs_page, static_files
 
-ROUTERS = (entrance.router, runs_page.router, run_page.router, raw_log.router, static_files.router)
+ROUTERS = (
+    entrance.router,
+    runs_page.router,
+    run_page.router,
+    proof_page.router,
+    raw_log.router,
+    static_files.router,
+)

@@ -34,7 +34,11 @@ export async function statements(run) {
   const facts = await factsOf(run);
   const made = [await testResult(facts), await provenance(facts), runEvidence(facts)];
   const pairs = MEMBERS.map((name, at) => /** @type {const} */ ([name, made[at]]));
-  return new Map(pairs.filter(([, made]) => made).map(([name, made]) => [name, encodeUtf8(canonicalText(/** @type {Statement} */ (made)))]));
+  return new Map(
+    pairs
+      .filter(([, made]) => made)
+      .map(([name, made]) => [name, encodeUtf8(canonicalText(/** @type {Statement} */ (made)))]),
+  );
 }
 
 /** @param {SealedRun} run @returns {Promise<Statement>} Evidence, seal and checkpoint, read. */
@@ -42,7 +46,11 @@ async function factsOf(run) {
   const evidence = decodeCanonical(run.evidence);
   const head = parseCheckpoint(splitNote(run.checkpoint).text);
   const runUri = uri(head.originLine);
-  const file = async (/** @type {string} */ name, /** @type {Uint8Array} */ bytes, /** @type {string} */ mediaType) => ({
+  const file = async (
+    /** @type {string} */ name,
+    /** @type {Uint8Array} */ bytes,
+    /** @type {string} */ mediaType,
+  ) => ({
     name,
     uri: `${runUri}/${name}`,
     digest: sha256Of(toHex(await digest(bytes))),
@@ -102,7 +110,11 @@ function provenance({ evidence, archive, evidenceFile, checkpointFile, runUri, b
       timeoutMs: evidence.timeoutMs,
       template: evidence.template.slug,
     },
-    internalParameters: present({ resolvedTemplate: evidence.template, sandbox: evidence.sandbox, sandboxId: evidence.sandboxId }),
+    internalParameters: present({
+      resolvedTemplate: evidence.template,
+      sandbox: evidence.sandbox,
+      sandboxId: evidence.sandboxId,
+    }),
     resolvedDependencies: archive ? [archive] : [],
   };
   const times = present({ startedOn: evidence.startedAt, finishedOn: evidence.finishedAt });
@@ -116,7 +128,10 @@ function provenance({ evidence, archive, evidenceFile, checkpointFile, runUri, b
 
 /** Our own predicate over evidence.json. @param {Statement} facts */
 function runEvidence({ evidence, seal, head, logIndex, evidenceFile, checkpointFile }) {
-  const stream = (/** @type {string} */ kind) => ({ digest: sha256Of(seal[`${kind}Sha256`]), sizeBytes: seal[`${kind}Bytes`] });
+  const stream = (/** @type {string} */ kind) => ({
+    digest: sha256Of(seal[`${kind}Sha256`]),
+    sizeBytes: seal[`${kind}Bytes`],
+  });
   const predicate = {
     runId: evidence.workspaceRunId,
     orgId: evidence.orgId,
@@ -127,9 +142,18 @@ function runEvidence({ evidence, seal, head, logIndex, evidenceFile, checkpointF
     projection: evidence.projection,
     sealSeq: seal.seq,
     archive: evidence.archive ? sized(evidence.archive) : null,
-    artifacts: evidence.artifacts.map((/** @type {Statement} */ artifact) => ({ id: artifact.id, path: artifact.path, ...sized(artifact) })),
+    artifacts: evidence.artifacts.map((/** @type {Statement} */ artifact) => ({
+      id: artifact.id,
+      path: artifact.path,
+      ...sized(artifact),
+    })),
     output: { stdout: stream("stdout"), stderr: stream("stderr") },
-    head: { origin: head.originLine, size: head.size, root: encodeBase64(head.root), checkpoint: checkpointFile.digest },
+    head: {
+      origin: head.originLine,
+      size: head.size,
+      root: encodeBase64(head.root),
+      checkpoint: checkpointFile.digest,
+    },
     globalIndex: logIndex,
   };
   return statement(RUN_EVIDENCE_TYPE, [evidenceFile], present(predicate));
@@ -148,7 +172,8 @@ async function inline(name, content, mediaType) {
 const sized = (item) => ({ digest: sha256Of(item.sha256), sizeBytes: item.sizeBytes });
 
 /** @param {Statement} fields @returns {Statement} Without the facts that are absent. */
-const present = (fields) => Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null && value !== undefined));
+const present = (fields) =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null && value !== undefined));
 
 /** @param {unknown} value */
 function sha256Of(value) {
@@ -165,4 +190,7 @@ function uri(origin) {
 
 /** @param {string} text */
 const segment = (text) =>
-  encodeURIComponent(text).replace(NOT_IN_SEGMENT, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`);
+  encodeURIComponent(text).replace(
+    NOT_IN_SEGMENT,
+    (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
+  );

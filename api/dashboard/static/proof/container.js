@@ -87,14 +87,22 @@ export class Container {
     const fixed = concat(magic, await this._exactly(LOCAL_BYTES - 4));
     const fields = view(fixed);
     const nameSize = fields.getUint16(26, true);
-    if (!nameSize || nameSize > NAME_BYTES_MAX) throw new FormatError("a member of the zip has no name, or too long a one");
+    if (!nameSize || nameSize > NAME_BYTES_MAX)
+      throw new FormatError("a member of the zip has no name, or too long a one");
     const raw = await this._exactly(nameSize);
-    if (!isAscii(raw) || !PRINTABLE.test(decodeAscii(raw))) throw new FormatError("a member of the zip has no readable name");
-    const member = { name: decodeAscii(raw), size: fields.getUint32(22, true), crc: fields.getUint32(14, true), start: this._position };
+    if (!isAscii(raw) || !PRINTABLE.test(decodeAscii(raw)))
+      throw new FormatError("a member of the zip has no readable name");
+    const member = {
+      name: decodeAscii(raw),
+      size: fields.getUint32(22, true),
+      crc: fields.getUint32(14, true),
+      start: this._position,
+    };
     if (!equalBytes(concat(fixed, raw), localHeader(member))) {
       throw new FormatError(`${member.name}: members of a bundle are stored plainly, with headers of one form`);
     }
-    if (this._members.some(({ name }) => name === member.name)) throw new FormatError(`${member.name} stands in the zip twice`);
+    if (this._members.some(({ name }) => name === member.name))
+      throw new FormatError(`${member.name} stands in the zip twice`);
     if (this._members.length >= MEMBERS_MAX) throw new FormatError(`a bundle has at most ${MEMBERS_MAX} members`);
     this._members.push(member);
     this._position += LOCAL_BYTES + nameSize + member.size;
@@ -112,7 +120,7 @@ export class Container {
   /** A member in pieces, as they come in. @param {Member} member @returns {AsyncGenerator<Uint8Array>} */
   async *chunks(member) {
     let crc = 0;
-    for (let left = member.size; left > 0; ) {
+    for (let left = member.size; left > 0;) {
       const chunk = await this._source.some(left);
       if (!chunk.length) throw new FormatError("the zip is cut");
       left -= chunk.length;
@@ -159,7 +167,18 @@ function packed(fields) {
 }
 
 /** @param {Member} member @returns {[number, 2 | 4][]} What both headers of a member say alike. */
-const common = ({ name, size, crc }) => [[VERSION, 2], [0, 2], [0, 2], [0, 2], [DATE, 2], [crc, 4], [size, 4], [size, 4], [name.length, 2], [0, 2]];
+const common = ({ name, size, crc }) => [
+  [VERSION, 2],
+  [0, 2],
+  [0, 2],
+  [0, 2],
+  [DATE, 2],
+  [crc, 4],
+  [size, 4],
+  [size, 4],
+  [name.length, 2],
+  [0, 2],
+];
 
 /** @param {Member} member */
 const localHeader = (member) => concat(packed([[LOCAL_MAGIC, 4], ...common(member)]), encodeUtf8(member.name));
@@ -167,12 +186,33 @@ const localHeader = (member) => concat(packed([[LOCAL_MAGIC, 4], ...common(membe
 /** @param {Member[]} members @param {number} position Where the directory begins. */
 function directory(members, position) {
   const entries = members.map((member) => {
-    const fixed = packed([[CENTRAL_MAGIC, 4], [MADE_BY, 2], ...common(member), [0, 2], [0, 2], [0, 2], [MODE, 4], [member.start, 4]]);
+    const fixed = packed([
+      [CENTRAL_MAGIC, 4],
+      [MADE_BY, 2],
+      ...common(member),
+      [0, 2],
+      [0, 2],
+      [0, 2],
+      [MODE, 4],
+      [member.start, 4],
+    ]);
     return concat(fixed, encodeUtf8(member.name));
   });
   const size = entries.reduce((sum, entry) => sum + entry.length, 0);
   const count = members.length;
-  return concat(...entries, packed([[END_MAGIC, 4], [0, 2], [0, 2], [count, 2], [count, 2], [size, 4], [position, 4], [0, 2]]));
+  return concat(
+    ...entries,
+    packed([
+      [END_MAGIC, 4],
+      [0, 2],
+      [0, 2],
+      [count, 2],
+      [count, 2],
+      [size, 4],
+      [position, 4],
+      [0, 2],
+    ]),
+  );
 }
 
 const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {

@@ -20,7 +20,15 @@ const OUTPUT_EVENT_BYTES_MAX = 64 * 1024;
 const KEPT_BYTES_MAX = 16 * 1024 * 1024;
 /** Changed events that are listed by number. */
 const CHANGED_MAX = 100;
-const SEAL_FIELDS = ["evidenceSha256", "projection", "lastPublicSeq", "stdoutBytes", "stdoutSha256", "stderrBytes", "stderrSha256"];
+const SEAL_FIELDS = [
+  "evidenceSha256",
+  "projection",
+  "lastPublicSeq",
+  "stdoutBytes",
+  "stdoutSha256",
+  "stderrBytes",
+  "stderrSha256",
+];
 
 /** The order in which complaints about payloads are told (P9.1). */
 export const STAGES = /** @type {const} */ (["payload", "redaction", "seal", "output"]);
@@ -77,7 +85,8 @@ export class Contents {
       this._take(header, readEvent(this._stream, header, opened.payload));
     } catch (error) {
       if (error instanceof VerificationError) this._keep("payload", error);
-      else if (error instanceof FormatError) this._complain("payload", "E_FORMAT", `Event ${header.seq}: ${error.message}.`, header.seq);
+      else if (error instanceof FormatError)
+        this._complain("payload", "E_FORMAT", `Event ${header.seq}: ${error.message}.`, header.seq);
       else throw error;
     }
   }
@@ -223,7 +232,8 @@ function decoded(payload, seq) {
   try {
     return decodeCanonical(payload);
   } catch (error) {
-    if (error instanceof ProfileError) throw new VerificationError("E_NONCANONICAL", `Event ${seq}: ${error.message}.`, seq);
+    if (error instanceof ProfileError)
+      throw new VerificationError("E_NONCANONICAL", `Event ${seq}: ${error.message}.`, seq);
     throw error;
   }
 }

@@ -12,7 +12,8 @@ const KEY_ID = /^[0-9a-f]{8}$/;
 /** @typedef {{payload: Uint8Array, keyid: string, signature: Uint8Array}} Envelope */
 
 /** The bytes that are signed: DSSE's pre-authentication encoding. @param {Uint8Array} payload */
-const pae = (payload) => concat(encodeUtf8(`DSSEv1 ${PAYLOAD_TYPE.length} ${PAYLOAD_TYPE} ${payload.length} `), payload);
+const pae = (payload) =>
+  concat(encodeUtf8(`DSSEv1 ${PAYLOAD_TYPE.length} ${PAYLOAD_TYPE} ${payload.length} `), payload);
 
 /**
  * The key that has this keyid and made this signature, undefined when there is none.
@@ -27,10 +28,16 @@ export async function signerAmong({ payload, keyid, signature }, keys) {
 
 /** @param {Uint8Array} bytes @returns {Envelope} Throws `FormatError`. */
 export function parseEnvelope(bytes) {
-  if (bytes.length > ENVELOPE_BYTES_MAX) throw new FormatError(`an attestation has at most ${ENVELOPE_BYTES_MAX} bytes`);
-  const { payload, payloadType, signatures } = exactly(decodeCanonical(bytes), ["payload", "payloadType", "signatures"]);
+  if (bytes.length > ENVELOPE_BYTES_MAX)
+    throw new FormatError(`an attestation has at most ${ENVELOPE_BYTES_MAX} bytes`);
+  const { payload, payloadType, signatures } = exactly(decodeCanonical(bytes), [
+    "payload",
+    "payloadType",
+    "signatures",
+  ]);
   if (payloadType !== PAYLOAD_TYPE) throw new FormatError(`the payloadType of an attestation is ${PAYLOAD_TYPE}`);
-  if (!Array.isArray(signatures) || signatures.length !== 1) throw new FormatError("an attestation has exactly one signature");
+  if (!Array.isArray(signatures) || signatures.length !== 1)
+    throw new FormatError("an attestation has exactly one signature");
   const { keyid, sig } = exactly(signatures[0], ["keyid", "sig"]);
   const [name, ...hexId] = text(keyid).split("+");
   if (!isKeyName(name) || !KEY_ID.test(hexId.join("+"))) {

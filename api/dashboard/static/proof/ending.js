@@ -113,7 +113,8 @@ export function judgeArtifact(contents, { id, sha256, sizeBytes }) {
 
 /** Is evidence that was shown, `proof` beside, the same object as the verified one (P9.2a)? @param {Uint8Array} shown @param {Uint8Array | null} evidence */
 export function judgeShownEvidence(shown, evidence) {
-  if (evidence === null) throw new VerificationError("E_NOT_FINAL", "An open run has no evidence to compare the shown one with.");
+  if (evidence === null)
+    throw new VerificationError("E_NOT_FINAL", "An open run has no evidence to compare the shown one with.");
   const text = readShown(shown);
   if (text !== decodeUtf8(evidence)) {
     const verified = /** @type {{[key: string]: any}} */ (parseJson(evidence));
@@ -141,7 +142,8 @@ function readShown(shown) {
 export async function judgeAttestedMembers(names, run) {
   const expected = run === null ? new Map() : await warranted(run);
   for (const name of names) {
-    if (!expected.has(name)) throw new VerificationError("E_FORMAT", `${name} is here, but this run warrants no such statement.`);
+    if (!expected.has(name))
+      throw new VerificationError("E_FORMAT", `${name} is here, but this run warrants no such statement.`);
   }
   return expected;
 }

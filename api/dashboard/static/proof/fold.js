@@ -152,7 +152,10 @@ export class RunFold {
     if (!TERMINAL_STATUSES.has(status)) throw new FormatError("an outcome's status is succeeded, failed or canceled");
     this._outcome = {
       ...fields(event, ["orchestrationSucceeded", "createdAt"]),
-      ...fields(event, FAILURE_FIELDS.filter((name) => Object.hasOwn(event, name))),
+      ...fields(
+        event,
+        FAILURE_FIELDS.filter((name) => Object.hasOwn(event, name)),
+      ),
     };
     this.status = status;
   }
@@ -193,7 +196,10 @@ const STATUS = new Map([
   ["archive_uploaded", (fold, event) => fold.tell({ archive: archive(event) })],
   ["starting", (fold, event) => fold.tell({ sandboxId: field(event, "sandboxId") })],
   ["extracting", (fold, event) => fold.extracting(event)],
-  ["running", (fold, event) => fold.tell({ commandId: field(event, "commandId"), startedAt: field(event, "createdAt") })],
+  [
+    "running",
+    (fold, event) => fold.tell({ commandId: field(event, "commandId"), startedAt: field(event, "createdAt") }),
+  ],
   ["collecting", (fold, event) => fold.collecting(event)],
 ]);
 
@@ -248,4 +254,5 @@ function field(object, name) {
 }
 
 /** @param {Event} facts @returns {Event} Without those that are absent. */
-const present = (facts) => Object.fromEntries(Object.entries(facts).filter(([, value]) => value !== null && value !== undefined));
+const present = (facts) =>
+  Object.fromEntries(Object.entries(facts).filter(([, value]) => value !== null && value !== undefined));

@@ -204,7 +204,11 @@ class Reader {
 
 /** @param {string} word */
 function fixedValue(word) {
-  const values = new Map([["true", true], ["false", false], ["null", null]]);
+  const values = new Map([
+    ["true", true],
+    ["false", false],
+    ["null", null],
+  ]);
   if (!values.has(word)) throw new ProfileError(`${word}: floats are not in the event profile`);
   return /** @type {boolean | null} */ (values.get(word));
 }

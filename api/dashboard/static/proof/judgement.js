@@ -2,8 +2,8 @@
 // Every method throws `VerificationError` at the first thing that does not hold; what was learned stands in `findings`.
 // @ts-check
 
-import { FormatError, encodeBase64, equalBytes } from "./bytes.js";
-import { Chain, readable } from "./chain.js";
+import { FormatError, equalBytes } from "./bytes.js";
+import { Chain } from "./chain.js";
 import { parseCheckpoint, splitOrigin } from "./checkpoint.js";
 import { Contents, openPayloadLine } from "./contents.js";
 import {
@@ -25,6 +25,8 @@ import { VerificationError } from "./verdict.js";
 /** @typedef {import("./note.js").Verifier} Verifier */
 /** @typedef {import("./policy.js").Policy} Policy */
 /** @typedef {import("./tlog.js").LogCheckpoint & {index: number}} Logged */
+/** An accepted record, and the payload that stands beside it; null where it is absent. */
+/** @typedef {{header: import("./chain.js").Header, payload: Uint8Array | null}} Judged */
 
 /**
  * What is expected and allowed (P9.2).
@@ -43,7 +45,19 @@ const TIME_SKEW_MS_MAX = 5 * 60 * 1000;
 
 /** The checks in the order in which they are made; each is noted in `findings.passed` once it holds. */
 export const CHECKS = /** @type {const} */ ([
-  "signature", "records", "chain", "payloads", "seal", "evidence", "output", "artifacts", "shown", "log", "times", "pin", "attestations",
+  "signature",
+  "records",
+  "chain",
+  "payloads",
+  "seal",
+  "evidence",
+  "output",
+  "artifacts",
+  "shown",
+  "log",
+  "times",
+  "pin",
+  "attestations",
 ]);
 
 /** What a verification has learned so far. */
@@ -64,6 +78,8 @@ export class Findings {
     this.contents = null;
     /** @type {Chain | null} */
     this.chain = null;
+    /** @type {Policy | null} */
+    this.policy = null;
     /** @type {string[]} */
     this.artifactsShown = [];
     /** @type {Logged | null} */
@@ -118,39 +134,49 @@ export class Judgement {
       throw new VerificationError("E_ORIGIN_MISMATCH", `It names ${origin}; its key is of another origin.`);
     }
     const expected = findings.options.expectedRun ?? stream;
-    if (expected !== stream) throw new VerificationError("E_ORIGIN_MISMATCH", `It is of ${stream}; expected was ${expected}.`);
+    if (expected !== stream)
+      throw new VerificationError("E_ORIGIN_MISMATCH", `It is of ${stream}; expected was ${expected}.`);
     checkAnchor(this._anchor);
     findings.chain = await Chain.start(stream, checkpoint, this._anchor);
     findings.contents = new Contents(stream);
     findings.passed.add("signature");
   }
 
-  /** Judge the next events: their records at once, their payloads when the records were judged whole. @param {import("./bundle.js").Entry[]} entries */
+  /** Judge the next events: their records at once, their payloads when the records were judged whole. @param {import("./bundle.js").Entry[]} entries @returns {Promise<Judged[]>} */
   async add(entries) {
     const lasts = entries.map(({ last }) => openedLine(last));
     const leaves = await Promise.all(entries.map(({ record }) => leafHash(record)));
-    const commitments = await Promise.all(lasts.map((opened) => ("payload" in opened ? commitment(opened.salt, opened.payload) : null)));
+    const commitments = await Promise.all(
+      lasts.map((opened) => ("payload" in opened ? commitment(opened.salt, opened.payload) : null)),
+    );
     const { pin } = this._findings.options;
+    /** @type {Judged[]} */
+    const judged = [];
     for (const [at, { lines }] of entries.entries()) {
       const header = this.chain.add(lines, leaves[at]);
       if (header === null) continue;
       const opened = lasts[at];
-      if ("error" in opened) throw new VerificationError("E_FORMAT", `Event ${header.seq}, line 9: ${opened.error}.`, header.seq);
+      if ("error" in opened)
+        throw new VerificationError("E_FORMAT", `Event ${header.seq}, line 9: ${opened.error}.`, header.seq);
       this.contents.add(header, "payload" in opened ? opened : null, commitments[at]);
+      judged.push({ header, payload: "payload" in opened ? opened.payload : null });
       if (pin && header.seq === pin.size) {
         await this.chain.grow();
         this._rootAtPin = await this.chain.tree.root();
       }
     }
     await this.chain.grow();
+    return judged;
   }
 
   /** Judge what only the whole stream tells, in the order of P9.1. @param {Rest} rest */
   async finish({ evidence, tlogProof, attestations, artifacts, shown }) {
     const { contents } = this;
     const { options } = this._findings;
-    await this.chain.finish();
-    this._pass("records", "chain");
+    this.chain.finishCount();
+    this._pass("records");
+    await this.chain.finishRoot();
+    this._pass("chain");
     contents.raiseComplaint("payload");
     judgeRedactions(contents, options.allowWithheld ?? false);
     this._pass("payloads");
@@ -248,7 +274,8 @@ export class Judgement {
     const { pin } = this._findings.options;
     if (!pin) return;
     const { originLine, size } = this.checkpoint;
-    if (pin.originLine !== originLine) throw new VerificationError("E_ORIGIN_MISMATCH", `The pin is of ${pin.originLine}.`);
+    if (pin.originLine !== originLine)
+      throw new VerificationError("E_ORIGIN_MISMATCH", `The pin is of ${pin.originLine}.`);
     if (pin.size > size) throw new VerificationError("E_ROLLBACK", `Pinned: ${pin.size} events; here: ${size}.`);
     if (pin.size && !equalBytes(this._rootAtPin, pin.root)) {
       throw new VerificationError("E_FORK", `The first ${pin.size} events are others.`);
@@ -262,7 +289,9 @@ export class Judgement {
     const keys = this._policy.attestationKeys;
     if (findings.options.allowUnattested && !found.size) return;
     const run =
-      seal !== null && evidence !== null ? { evidence, seal, checkpoint: this._note, logIndex: findings.log?.index ?? null } : null;
+      seal !== null && evidence !== null
+        ? { evidence, seal, checkpoint: this._note, logIndex: findings.log?.index ?? null }
+        : null;
     const expected = await judgeAttestedMembers(found.keys(), run);
     if (findings.options.allowUnattested && !keys.length) return;
     for (const [name, statement] of expected) {
@@ -287,7 +316,10 @@ function openedLine(line) {
 export async function openRunCheckpoint(note, policy) {
   const opened = await openedRunNote(note, policy);
   if (opened.unknown.length) {
-    throw new VerificationError("E_SIG_UNKNOWN_KEY", `run.checkpoint is also signed by '${opened.unknown[0].text.slice(0, 80)}'.`);
+    throw new VerificationError(
+      "E_SIG_UNKNOWN_KEY",
+      `run.checkpoint is also signed by '${opened.unknown[0].text.slice(0, 80)}'.`,
+    );
   }
   if (!areInOrder(splitNote(note).lines)) {
     throw new VerificationError("E_FORMAT", "run.checkpoint: its signature lines are not in ascending order.");
@@ -301,7 +333,8 @@ async function openedRunNote(note, policy) {
     return await openNote(note, policy.logs);
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
-    const code = error instanceof BadSignature ? "E_SIG_INVALID" : error instanceof UnknownKey ? "E_SIG_UNKNOWN_KEY" : "E_FORMAT";
+    const code =
+      error instanceof BadSignature ? "E_SIG_INVALID" : error instanceof UnknownKey ? "E_SIG_UNKNOWN_KEY" : "E_FORMAT";
     throw new VerificationError(code, `run.checkpoint: ${error.message}.`);
   }
 }

@@ -82,8 +82,15 @@ export class Verifier {
   /** @param {Uint8Array} message @param {Uint8Array} signature @returns {Promise<boolean>} */
   async isValid(message, signature) {
     if (signature.length !== SIGNATURE_BYTES) return false;
-    const key = await crypto.subtle.importKey("raw", /** @type {BufferSource} */ (this.publicKey), "Ed25519", false, ["verify"]);
-    return crypto.subtle.verify("Ed25519", key, /** @type {BufferSource} */ (signature), /** @type {BufferSource} */ (message));
+    const key = await crypto.subtle.importKey("raw", /** @type {BufferSource} */ (this.publicKey), "Ed25519", false, [
+      "verify",
+    ]);
+    return crypto.subtle.verify(
+      "Ed25519",
+      key,
+      /** @type {BufferSource} */ (signature),
+      /** @type {BufferSource} */ (message),
+    );
   }
 }
 
@@ -124,7 +131,12 @@ function parseSignatureLine(line) {
   }
   const data = decodeBase64(match[2]);
   if (data.length <= KEY_ID_BYTES) throw new NoteError("a signature is too short to hold a key id and a signature");
-  return { name: match[1], keyId: toHex(data.subarray(0, KEY_ID_BYTES)), signature: data.subarray(KEY_ID_BYTES), text: line };
+  return {
+    name: match[1],
+    keyId: toHex(data.subarray(0, KEY_ID_BYTES)),
+    signature: data.subarray(KEY_ID_BYTES),
+    text: line,
+  };
 }
 
 /**

@@ -16,7 +16,8 @@ const LEAF = Uint8Array.of(0x00);
 const COMMITMENT = Uint8Array.of(0x02);
 
 /** @param {Uint8Array} bytes @returns {Promise<Uint8Array>} Its SHA-256, by the browser. */
-export const digest = async (bytes) => new Uint8Array(await crypto.subtle.digest("SHA-256", /** @type {BufferSource} */ (bytes)));
+export const digest = async (bytes) =>
+  new Uint8Array(await crypto.subtle.digest("SHA-256", /** @type {BufferSource} */ (bytes)));
 
 /** @param {Uint8Array} record @returns {Promise<Uint8Array>} The RFC 6962 leaf hash, the `prev` of the next record. */
 export const leafHash = (record) => digest(concat(LEAF, record));

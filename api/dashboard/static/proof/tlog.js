@@ -32,7 +32,11 @@ export function parseTlogProof(bytes) {
     throw new FormatError(`a tlog-proof is ${HEADER}, an index, hashes, an empty line and a checkpoint`);
   }
   if (path.length > PATH_HASHES_MAX) throw new FormatError(`an audit path has at most ${PATH_HASHES_MAX} hashes`);
-  return { index: parseDecimal(index.slice("index ".length)), path: path.map(parseHash), note: bytes.subarray(border + 2) };
+  return {
+    index: parseDecimal(index.slice("index ".length)),
+    path: path.map(parseHash),
+    note: bytes.subarray(border + 2),
+  };
 }
 
 /**

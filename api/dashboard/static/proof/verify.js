@@ -1,8 +1,18 @@
 // Owns the front of verification: a bundle as it comes in and a policy in, a report out (PROOF P9).
 // @ts-check
 
-import { FormatError, encodeBase64, toHex } from "./bytes.js";
-import { ANCHOR, ARTIFACTS, CHECKPOINT, EVENTS, EVIDENCE, EntrySplitter, MemberOrder, TLOG_PROOF, bytesMaxOf } from "./bundle.js";
+import { FormatError, toHex } from "./bytes.js";
+import {
+  ANCHOR,
+  ARTIFACTS,
+  CHECKPOINT,
+  EVENTS,
+  EVIDENCE,
+  EntrySplitter,
+  MemberOrder,
+  TLOG_PROOF,
+  bytesMaxOf,
+} from "./bundle.js";
 import { Container } from "./container.js";
 import { Findings, Judgement } from "./judgement.js";
 import { parsePolicy } from "./policy.js";
@@ -10,11 +20,12 @@ import { Sha256 } from "./sha256.js";
 import { CODES, COMPLETE, FAILED, OPEN_PREFIX, REDACTED, VerificationError, WITHHELD } from "./verdict.js";
 
 /** @typedef {import("./bundle.js").Entry} Entry */
+/** @typedef {import("./judgement.js").Judged} Judged */
 /** @typedef {import("./judgement.js").Options} Options */
 
 /**
  * What the caller is told and asked on the way.
- * @typedef {{onProgress?: (done: number, signed: number) => void, eachBatch?: (entries: Entry[], judgement: Judgement) => Promise<void>}} Hooks
+ * @typedef {{onProgress?: (done: number, signed: number) => void, onEvents?: (events: Judged[]) => Promise<void>}} Hooks
  */
 
 /** Events whose hashes the browser is asked for at once. */
@@ -88,6 +99,7 @@ class Reading {
   /** @param {import("./container.js").Member} member */
   async _events(member) {
     const policy = await parsePolicy(this._policy);
+    this._findings.policy = policy;
     const [note, anchor] = [CHECKPOINT, ANCHOR].map((name) => /** @type {Uint8Array} */ (this._small.get(name)));
     this._judgement = await Judgement.begin(this._findings, policy, note, anchor);
     const splitter = new EntrySplitter();
@@ -100,8 +112,8 @@ class Reading {
     const judgement = /** @type {Judgement} */ (this._judgement);
     for (let at = 0; at < entries.length; at += BATCH) {
       const batch = entries.slice(at, at + BATCH);
-      await judgement.add(batch);
-      await this._hooks.eachBatch?.(batch, judgement);
+      const judged = await judgement.add(batch);
+      await this._hooks.onEvents?.(judged);
       this._hooks.onProgress?.(judgement.chain.size, judgement.checkpoint.size);
     }
   }
@@ -110,7 +122,11 @@ class Reading {
   async _artifact(member) {
     const hash = new Sha256();
     for await (const chunk of this._container.chunks(member)) hash.update(chunk);
-    this._artifacts.push({ id: member.name.slice(ARTIFACTS.length), sha256: toHex(hash.digest()), sizeBytes: hash.size });
+    this._artifacts.push({
+      id: member.name.slice(ARTIFACTS.length),
+      sha256: toHex(hash.digest()),
+      sizeBytes: hash.size,
+    });
   }
 
   /** @param {Uint8Array | null} shown */
@@ -127,6 +143,3 @@ class Reading {
     }
   }
 }
-
-/** @param {Findings} findings @returns {string | null} The signed root in base64. */
-export const rootOf = ({ checkpoint }) => checkpoint && encodeBase64(checkpoint.root);
