@@ -1,4 +1,4 @@
-"""Gathers what the proof panel says without script: the checkpoint of a run, and what the global log holds of it."""
+"""Gathers what the proof panel says without script: a run's checkpoint, and what the global log holds of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from evidence.tlog import open_log_checkpoint
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """Where the global log holds the checkpoint, and who cosigned the log's newest one: names and ISO times."""
+    """Where the global log holds the checkpoint, and who cosigned the log's newest one: names and times."""
 
     index: int
     size: int

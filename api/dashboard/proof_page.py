@@ -1,4 +1,4 @@
-"""The proof panel of a run alone (`/workspace-runs/{id}/proof`): what the run page takes in when the run has ended."""
+"""The proof panel of a run alone (`/workspace-runs/{id}/proof`): the run page takes it in when the run ends."""
 
 from __future__ import annotations
 

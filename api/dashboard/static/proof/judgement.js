@@ -25,8 +25,8 @@ import { VerificationError } from "./verdict.js";
 /** @typedef {import("./note.js").Verifier} Verifier */
 /** @typedef {import("./policy.js").Policy} Policy */
 /** @typedef {import("./tlog.js").LogCheckpoint & {index: number}} Logged */
-/** An accepted record, and the payload that stands beside it; null where it is absent. */
-/** @typedef {{header: import("./chain.js").Header, payload: Uint8Array | null}} Judged */
+/** An accepted record, and what stands beside it; null where the payload is absent. */
+/** @typedef {{header: import("./chain.js").Header, opened: import("./contents.js").Opened | null}} Judged */
 
 /**
  * What is expected and allowed (P9.2).
@@ -158,8 +158,9 @@ export class Judgement {
       const opened = lasts[at];
       if ("error" in opened)
         throw new VerificationError("E_FORMAT", `Event ${header.seq}, line 9: ${opened.error}.`, header.seq);
-      this.contents.add(header, "payload" in opened ? opened : null, commitments[at]);
-      judged.push({ header, payload: "payload" in opened ? opened.payload : null });
+      const held = "payload" in opened ? opened : null;
+      this.contents.add(header, held, commitments[at]);
+      judged.push({ header, opened: held });
       if (pin && header.seq === pin.size) {
         await this.chain.grow();
         this._rootAtPin = await this.chain.tree.root();
@@ -208,12 +209,14 @@ export class Judgement {
 
   /** After a failure: does the log hold the checkpoint all the same? Changes no verdict. @param {Uint8Array | null} tlogProof */
   async survey(tlogProof) {
-    if (!this._findings.passed.has("chain") || this._findings.passed.has("log") || tlogProof === null) return;
+    if (!this._findings.passed.has("chain") || this._findings.log !== null || tlogProof === null) return;
     try {
       await this._judgeLog(tlogProof);
       this._pass("log");
     } catch (error) {
       if (!(error instanceof VerificationError)) throw error;
+    } finally {
+      this._findings.notAfterMs = null; // times are told of a record that holds
     }
   }
 

@@ -45,6 +45,7 @@ export class ProofPanel {
   check() {
     if (this._worker || this._obstacle) return;
     this._showChecking({ done: 0, signed: 0, bytes: 0, bytesTotal: 0 });
+    this._reveal();
     this._tell("checking");
     const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
     this._worker = worker;
@@ -145,6 +146,7 @@ export class ProofPanel {
     bundle?.classList.toggle("btn--main", failure !== null);
     const limits = this._section.querySelector("[data-proof-limits]");
     if (limits instanceof HTMLElement) limits.hidden = failure !== null;
+    this._reveal();
     this._tell(state, failure, report);
     say(failure ? `${failure.title}.` : `${heldWords(report, state)[0]}.`);
   }
@@ -216,6 +218,11 @@ export class ProofPanel {
   /** @param {Node[]} nodes */
   _show(nodes) {
     this._section.querySelector("[data-proof-now]")?.replaceChildren(...nodes);
+  }
+
+  /** What was asked for is to be seen, wherever the reader was in the panel. */
+  _reveal() {
+    this._section.querySelector(".verdict")?.scrollIntoView({ block: "nearest" });
   }
 
   /** The one button that checks, checks again or stops. @param {string} text @param {() => void} act @param {string} [className] @param {string} [glyph] */

@@ -105,7 +105,7 @@ const ROWS = [
 
 /** @param {Report} report @param {RowState} state @returns {Said} */
 function signature(report, state) {
-  const names = report.signers.map(({ id }) => id).join(", ");
+  const names = [...new Set(report.signers.map(({ name }) => name))].join(", ");
   if (state === "bad") return [state, names ? `${names}, not what is expected` : "no signature that holds"];
   return [state, names];
 }
@@ -182,7 +182,14 @@ function artifacts(report, state) {
 
 /** @param {Report} report @param {RowState} state @returns {Said} */
 function served({ served: { same, other } }, state) {
-  if (other) return ["bad", seqLink(other.seq, other.isMissing ? "is not sent" : "is sent otherwise")];
+  if (other)
+    return [
+      "bad",
+      seqLink(
+        other.seq,
+        { changed: "is sent otherwise", missing: "is not sent", added: "was never recorded" }[other.how],
+      ),
+    ];
   return [state, state === "ok" ? `log of ${events(same)}, same bytes` : "not compared to the end"];
 }
 
@@ -207,7 +214,7 @@ function attestations(report, state) {
   if (state === "bad") return [state, "not as this run warrants"];
   if (report.sealSeq === null) return ["todo", "only after the seal"];
   if (state === "todo") return [state, "not reached"];
-  return [state, `${count(report.attested.length)} signed by ${report.attestedBy.join(", ")}`];
+  return [state, `${count(report.attested.length)} signed, as this run warrants`];
 }
 
 /** @param {number} seq @param {string} what */

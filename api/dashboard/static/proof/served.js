@@ -1,10 +1,12 @@
 // Owns comparing the events as the log is served with those of the proof, side by side while both come in (P1.1).
 // @ts-check
 
-import { concat, equalBytes } from "./bytes.js";
-import { parseJson, isObject } from "./json.js";
+import { concat, encodeBase64, equalBytes } from "./bytes.js";
+import { isObject, parseJson } from "./json.js";
+import { commitment } from "./record.js";
 
 /** @typedef {import("./judgement.js").Judged} Judged */
+/** @typedef {{seq: number, type: string, createdAt: string, how: "changed" | "missing" | "added"}} Other */
 
 const INTERNAL = new Set(["seal", "redaction"]);
 const LINE_BYTES_MAX = 1024 * 1024;
@@ -42,24 +44,46 @@ export class ServedLog {
   /** @param {ReadableStream<Uint8Array>} stream */
   constructor(stream) {
     this._lines = new Lines(stream);
-    /** Events that were compared and are the same. */
+    /** Events that the log sends as they were recorded. */
     this.same = 0;
-    /** The first that is served otherwise. @type {{seq: number, type: string, createdAt: string, isMissing: boolean} | null} */
+    /** The first that it sends so while the proof does not. @type {number | null} */
+    this.onlyHere = null;
+    /** The first that it sends otherwise. @type {Other | null} */
     this.other = null;
   }
 
   /** @param {Judged[]} events The next ones of the proof. */
   async compare(events) {
-    for (const { header, payload } of events) {
+    for (const { header, opened } of events) {
+      if (header.type === "seal") await this.finish(header);
       if (INTERNAL.has(header.type)) continue;
       if (this.other) return;
       const line = await this._lines.next();
-      if (line !== null && (payload ? equalBytes(line, payload) : isPlaceholder(line, header))) {
+      if (line !== null && (opened ? equalBytes(line, opened.payload) : isPlaceholder(line, header))) {
         this.same += 1;
       } else {
-        const { seq, type, createdAt } = header;
-        this.other = { seq, type, createdAt, isMissing: line === null };
+        await this._judge(header, opened, line);
       }
+    }
+  }
+
+  /** The run is sealed: nothing may follow its last public event. @param {Judged["header"]} seal */
+  async finish({ seq, createdAt }) {
+    if (!this.other && (await this._lines.next()) !== null) this.other = { seq, type: "log", createdAt, how: "added" };
+  }
+
+  /**
+   * Log and proof differ: the commitment says which of them is right, or that none is.
+   * @param {Judged["header"]} header @param {Judged["opened"]} opened @param {Uint8Array | null} line
+   */
+  async _judge({ seq, type, createdAt, commitment: recorded }, opened, line) {
+    const fits = async (/** @type {Uint8Array} */ payload) =>
+      opened !== null && encodeBase64(await commitment(opened.salt, payload)) === recorded;
+    if (line !== null && (await fits(line))) {
+      this.same += 1;
+      this.onlyHere ??= seq;
+    } else if (line === null || opened === null || (await fits(opened.payload))) {
+      this.other = { seq, type, createdAt, how: line === null ? "missing" : "changed" };
     }
   }
 }

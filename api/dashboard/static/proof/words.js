@@ -44,31 +44,38 @@ const TITLES = {
 
 /** What is wrong, null where nothing is. @param {Report} report @returns {Failure | null} */
 export function failureOf(report) {
-  if (report.code !== null) {
-    const { code, clause, seq } = report;
-    const isText = code === "E_PAYLOAD_MISMATCH";
-    const text = isText ? "Its text is not the text that was recorded." : report.meaning;
-    return {
-      code,
-      clause: clause ?? "",
-      seq,
-      title: TITLES[code](seq === null ? "an event" : `event ${count(seq)}`),
-      text,
-    };
-  }
-  const { other } = report.served;
-  if (other) {
-    const title = `Event ${count(other.seq)} is ${other.isMissing ? "missing from" : "changed in"} the log that is sent`;
-    const text = other.isMissing
-      ? "The proof holds it, and the log of this run ends before it."
-      : "The proof holds the text that was recorded. The log of this run sends another one.";
-    return { code: "E_PAYLOAD_MISMATCH", clause: "P1.1", seq: other.seq, title, text };
-  }
-  if (report.strangers.length) {
-    const text = `This browser remembers other keys of this server. ${report.strangers.join(" and ")} signed this record, and no older key vouches for that.`;
-    return { code: "E_SIG_UNKNOWN_KEY", clause: "P6", seq: null, title: "Signed by another key than before", text };
-  }
-  return null;
+  if (report.code !== null) return judgedFailure(report, report.code);
+  if (report.served.other) return servedFailure(report.served.other);
+  if (!report.strangers.length) return null;
+  const text = `This browser remembers other keys of this server. ${report.strangers.join(" and ")} signed this record, and no older key vouches for that.`;
+  return { code: "E_SIG_UNKNOWN_KEY", clause: "P6", seq: null, title: "Signed by another key than before", text };
+}
+
+/** @param {Report} report @param {string} code @returns {Failure} */
+function judgedFailure({ clause, seq, meaning, served }, code) {
+  const title = TITLES[code](seq === null ? "an event" : `event ${count(seq)}`);
+  if (code !== "E_PAYLOAD_MISMATCH") return { code, clause: clause ?? "", seq, title, text: meaning };
+  const log = served.onlyHere === seq ? " The log of this page was sent as it was recorded; the proof was not." : "";
+  return { code, clause: clause ?? "", seq, title, text: `Its text is not the text that was recorded.${log}` };
+}
+
+/** @param {NonNullable<Report["served"]["other"]>} other @returns {Failure} */
+function servedFailure({ seq, how }) {
+  const [title, text] = {
+    changed: [
+      `Event ${count(seq)} is changed in the log that is sent`,
+      "The proof holds the text that was recorded. The log of this run sends another one.",
+    ],
+    missing: [
+      `Event ${count(seq)} is missing from the log that is sent`,
+      "The proof holds it. The log of this run ends before it.",
+    ],
+    added: [
+      `The log that is sent goes on after event ${count(seq - 1)}`,
+      "The proof ends there, with its seal. What follows in the log was never recorded.",
+    ],
+  }[how];
+  return { code: "E_PAYLOAD_MISMATCH", clause: "P1.1", seq, title, text };
 }
 
 /** @typedef {"verified" | "redacted" | "open" | "failed"} State */
