@@ -1,4 +1,4 @@
-"""Gathers what the proof panel says without script: a run's checkpoint, and what the global log holds of it."""
+"""Gathers what the proof panel says without script: the checkpoint, and what the global log holds."""
 
 from __future__ import annotations
 

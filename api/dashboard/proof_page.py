@@ -1,4 +1,4 @@
-"""The proof panel of a run alone (`/workspace-runs/{id}/proof`): the run page takes it in when the run ends."""
+"""The proof panel of a run alone (`/workspace-runs/{id}/proof`): what a page takes in when its run ends."""
 
 from __future__ import annotations
 
