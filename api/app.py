@@ -25,7 +25,6 @@ from api import (
     run_routes,
     sandbox_routes,
     secret_routes,
-    session_routes,
     sign_in,
     usage_routes,
 )
@@ -56,7 +55,7 @@ ROUTES = (
     secret_routes,
     preview_routes,
 )
-BROWSER_ROUTES = (session_routes.router, *ROUTERS)
+BROWSER_ROUTES = (sign_in.router, *ROUTERS)
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 """The framework would measure and export every request once some other package sets up an exporter."""
 
@@ -71,7 +70,7 @@ def create_app(services: Services) -> ASGIApp:
     for router in BROWSER_ROUTES:  # pages for browsers, no part of the API and its document
         app.router.routes.extend(router.routes)
     if services.sign_in.oidc is not None:
-        app.router.routes.extend(sign_in.router.routes)
+        app.router.routes.extend(sign_in.provider_router.routes)
     app.add_exception_handler(SignInNeeded, to_sign_in)
     app.add_exception_handler(HTTPException, framework_error)
     app.add_exception_handler(Refusal, refused)

@@ -55,12 +55,16 @@ class Checker:
             return
         while True:
             began = time.monotonic()
+            advanced = self._services.sequencer.published.advanced  # before the look: nothing is missed
             try:
-                if not await self.check_next():
-                    await self._services.sequencer.published.advanced.wait()
+                found = await self.check_next()
             except StorageUnavailable:
                 await asyncio.sleep(limits.check_retry_s)
-            await asyncio.sleep((time.monotonic() - began) * limits.check_rest)
+                continue
+            if found:
+                await asyncio.sleep((time.monotonic() - began) * limits.check_rest)
+            else:
+                await advanced.wait()
 
     async def check_next(self) -> bool:
         """Look at entries up to the next run to verify, and verify it; False when none are left.

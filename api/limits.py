@@ -38,7 +38,7 @@ class ApiLimits:
     """Events of a sealed run that this server verifies by itself; longer ones when asked; 0: none."""
     check_backlog_max: int = 2_000
     """Entries of the global log that wait for that; older ones are passed over."""
-    check_rest: float = 9.0
+    check_rest: float = 4.0
     """How many times as long as a verification took the next one waits, so that others get on."""
     check_retry_s: float = 5.0
     """How long verifying waits after the disk was full."""

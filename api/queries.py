@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from api.limits import ApiLimits
 from eventstore.log import Answer
-from eventstore.views import ViewQuery
+from eventstore.views import Place, ViewQuery
 from runs.decide import STATUSES
 from runs.refusal import Refusal
 from runs.service import Page
@@ -79,7 +79,7 @@ def view_query(request: Request, org_id: str, limits: ApiLimits, *, parent: str 
         parent=parent,
         statuses=[status] if status is not None else (),
         labels=labels,
-        before=_parse_cursor(parameters.get("cursor")),
+        before=parse_cursor(parameters.get("cursor")),
         limit=integer(request, ("limit",), limits.list_page_default, 1, limits.list_page_max),
     )
 
@@ -89,14 +89,16 @@ def page_response(page: Page) -> Response:
     body = b'{"data":[' + b",".join(row.doc for row in page.rows) + b'],"hasMore":'
     if page.next_before is None:
         return json_response(body + b"false}")
-    return json_response(body + b'true,"nextCursor":"' + _format_cursor(page.next_before).encode() + b'"}')
+    return json_response(body + b'true,"nextCursor":"' + format_cursor(page.next_before).encode() + b'"}')
 
 
-def _format_cursor(before: tuple[str, str]) -> str:
+def format_cursor(before: Place) -> str:
+    """A place in a listing, as clients are given it; the pair of `parse_cursor`."""
     return base64.urlsafe_b64encode("\0".join(before).encode()).decode().rstrip("=")
 
 
-def _parse_cursor(text: str | None) -> tuple[str, str] | None:
+def parse_cursor(text: str | None) -> Place | None:
+    """Where a listing goes on. Raises `invalid_request` for what was never given out."""
     if text is None:
         return None
     try:

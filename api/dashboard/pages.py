@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from api.dashboard.assets import asset_path
 from api.dashboard.visitors import visit_of
+from api.dashboard.words import short_digest, size_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -86,6 +87,8 @@ def environment() -> Environment:
     made.filters["bytes"] = readable_bytes
     made.filters["duration"] = readable_duration
     made.filters["utc"] = readable_time
+    made.filters["size"] = size_text
+    made.filters["short_digest"] = short_digest
     return made
 
 

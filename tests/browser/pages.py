@@ -39,11 +39,25 @@ def _help(page: Page) -> None:
     page.get_by_role("heading", name="Keyboard").wait_for()
 
 
+def _kill(page: Page) -> None:
+    page.get_by_role("button", name="Kill").first.click()
+    page.get_by_role("heading", name="Kill this sandbox?").wait_for()
+
+
 PAGES = (
     Shown("sign-in", lambda _: "/sign-in", signed_in=False),
     Shown("sign-in-refused", lambda _: "/sign-in", _wrong_key, signed_in=False, expected="status of 401"),
     Shown("runs-empty", lambda _: "/workspace-runs", empty=True),
     Shown("runs", lambda _: "/workspace-runs"),
+    Shown("runs-filtered", lambda _: "/workspace-runs?q=done&meta=branch%3Dmain&since=7d"),
+    Shown("runs-no-match", lambda _: "/workspace-runs?q=nothing+says+this&to=2020-01-01"),
+    Shown("runs-keyboard", lambda _: "/workspace-runs", lambda page: page.keyboard.press("j")),
+    Shown("artifacts-empty", lambda _: "/artifacts", empty=True),
+    Shown("artifacts", lambda _: "/artifacts"),
+    Shown("sandboxes-empty", lambda _: "/sandboxes", empty=True),
+    Shown("sandboxes", lambda _: "/sandboxes"),
+    Shown("sandboxes-ended", lambda _: "/sandboxes?status=ended"),
+    Shown("sandboxes-kill", lambda _: "/sandboxes", _kill),
     Shown("run-finished", lambda site: f"/workspace-runs/{site.ids['failed']}"),
     Shown("run-live", lambda site: f"/workspace-runs/{site.ids['running']}"),
     Shown("keyboard", lambda _: "/workspace-runs", _help),

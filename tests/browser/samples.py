@@ -49,6 +49,13 @@ class Site:
         self.wait_for(run_id, *TERMINAL)
         return run_id
 
+    def warm(self, **fields: Any) -> str:
+        """A warm sandbox's id."""
+        answer = self.http.post("/v1/sandboxes", json={"template": "base", **fields})
+        assert answer.status_code == 201, answer.text
+        sandbox_id: str = answer.json()["sandbox"]["id"]
+        return sandbox_id
+
     def status(self, run_id: str) -> str:
         """The run's status now."""
         status: str = self.http.get(f"/v1/workspace-runs/{run_id}").json()["workspaceRun"]["status"]
@@ -78,13 +85,16 @@ METADATA = {"repository": "acme/ledger", "branch": "main", "commit": "7be2d10"}
 
 
 def fill(site: Site) -> None:
-    """Make what the pages show: `site.ids` has succeeded, failed, canceled, running and waiting."""
+    """Make what the pages show: `site.ids` has succeeded, failed, canceled, running, waiting, warm, …."""
     out = [{"path": "out/report.json"}]
     site.ids["succeeded"] = site.run(PASSING, metadata=METADATA, artifacts=[{"path": "out/summary.txt"}])
     site.ids["failed"] = site.run(REPORT.strip(), metadata={**METADATA, "pr": "2217"}, artifacts=out)
     site.ids["canceled"] = site.start("sleep 600", metadata=METADATA)
     site.wait_for(site.ids["canceled"], "running")
     site.cancel(site.ids["canceled"])
+    site.ids["warm"] = site.warm(metadata={"purpose": "pairing"})
+    opened = site.http.post(f"/v1/sandboxes/{site.ids['warm']}/previews", json={"port": 8000})
+    site.ids["preview"] = opened.json()["preview"]["id"]
     site.ids["waiting"] = site.create("pytest -q", metadata=METADATA)
     site.ids["running"] = site.start("for n in $(seq 1 100000); do echo tick $n; sleep 1; done")
     site.wait_for(site.ids["running"], "running")
