@@ -149,7 +149,7 @@ export class Lines {
     const stream = this.streamOf(row);
     const start = this.starts.values[row];
     const isOpen = this.openRows[stream] === row;
-    const end = isOpen ? this.bytes[stream].length - this.scanners[stream].hangingBytes : start + this.lengths.values[row];
+    const end = isOpen ? this.bytes[stream].length - this.scanners[stream].crs : start + this.lengths.values[row];
     if (asOf === null) return end;
     return Math.max(start, Math.min(end, stream === STDOUT ? asOf.stdoutBytes : asOf.stderrBytes));
   }

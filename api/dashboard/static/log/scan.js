@@ -43,7 +43,8 @@ export class Scanner {
     this.isOpen = false;
     this.flags = 0;
     this.rewrites = 0;
-    this.hasCr = false;
+    /** CRs at the end of what was read: they may belong to a LF that still comes. */
+    this.crs = 0;
   }
 
   /**
@@ -51,7 +52,7 @@ export class Scanner {
    * @param {string|null} text the same as text, null where the bytes are not UTF-8
    */
   feed(bytes, text) {
-    const isPlain = text !== null && this.state === GROUND && !this.hasCr && !NOT_PLAIN.test(text);
+    const isPlain = text !== null && this.state === GROUND && this.crs === 0 && !NOT_PLAIN.test(text);
     if (isPlain) this.feedPlain(bytes);
     else this.feedAny(bytes, text === null || NOT_PLAIN_BEYOND_ASCII.test(text) ? HAS_MORE : 0);
     this.offset += bytes.length;
@@ -61,12 +62,7 @@ export class Scanner {
   cut() {
     if (this.isOpen) this.endAt(this.offset);
     this.state = GROUND;
-    this.hasCr = false;
-  }
-
-  /** Bytes of the open line that belong to a CR LF which may still come. */
-  get hangingBytes() {
-    return this.hasCr ? 1 : 0;
+    this.crs = 0;
   }
 
   feedPlain(bytes) {
@@ -87,13 +83,13 @@ export class Scanner {
       this.beginAt(this.offset + at);
       this.flags |= flags;
       if (byte === LF) {
-        this.endAt(this.offset + at - this.hangingBytes);
-        this.hasCr = false;
+        this.endAt(this.offset + at - this.crs);
+        this.crs = 0;
         continue;
       }
-      if (this.hasCr && byte !== CR) this.rewritten();
+      if (this.crs > 0 && byte !== CR) this.rewritten();
       if (byte === ESC) at = this.escape(bytes, at);
-      else if (byte === CR) this.hasCr = true;
+      else if (byte === CR) this.crs += 1;
       else if ((byte < 32 && byte !== 9) || byte === 127) this.flags |= HAS_MORE;
     }
   }
@@ -119,7 +115,7 @@ export class Scanner {
   }
 
   rewritten() {
-    this.hasCr = false;
+    this.crs = 0;
     this.rewrites += 1;
     this.flags |= HAS_MORE;
   }

@@ -124,8 +124,8 @@ function extended(groups, at) {
   const inColons = parts.length > 1;
   const given = inColons ? parts.slice(1) : groups.slice(at + 1, at + 5);
   const byte = (text) => Math.min(255, Number(text) || 0);
-  if (given[0] === "5") return [nearestOf256(byte(given[1])), inColons ? 0 : 2];
-  if (given[0] === "2") {
+  if (given[0] === "5" && given.length > 1) return [nearestOf256(byte(given[1])), inColons ? 0 : 2];
+  if (given[0] === "2" && given.length > 3) {
     const [red, green, blue] = inColons ? given.slice(-3) : given.slice(1, 4);
     return [nearest(byte(red), byte(green), byte(blue)), inColons ? 0 : 4];
   }
