@@ -1,7 +1,7 @@
 """Output as terminals get it, and what of it is to be read: each case is bytes, and the lines they show.
 
-A line is text as the log shows it; what is no text stands between ⟦ and ⟧. Styles are written before their text
-as `{classes|text}`.
+A line is text as the log shows it. What is no text stands between ⟦ and ⟧, and styles stand before their
+text, as `{classes|text}`.
 """
 
 from __future__ import annotations

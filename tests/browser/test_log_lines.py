@@ -1,4 +1,4 @@
-"""The line model, as the browser runs it: every case of the terminal corpus, however it is cut into events."""
+"""The line model, as the browser runs it: the whole terminal corpus, however it is cut into events."""
 
 import base64
 import json
@@ -32,7 +32,8 @@ async ([path, stylePath, searchPath, chunks]) => {
       const classes = classesOf(style);
       return label ? `\\u27e6${text}\\u27e7` : classes === "" ? text : `{${classes}|${text}}`;
     }).join(""));
-    texts.push([spans.filter((span) => !span.label).map((span) => span.text).join(""), plainText(lines, row)]);
+    const text = spans.filter((span) => !span.label).map((span) => span.text).join("");
+    texts.push([text, plainText(lines, row)]);
   }
   return { shown, texts };
 }

@@ -33,7 +33,7 @@ def client(server: RealServer) -> httpx2.Client:
 
 
 def kill(server: RealServer) -> int:
-    """kill -9, as a power cut would; answers the port that it had."""
+    """End it by kill -9, as a power cut would; answers the port that it had."""
     server.process.send_signal(signal.SIGKILL)
     server.process.wait()
     return int(server.url.rsplit(":", 1)[1])

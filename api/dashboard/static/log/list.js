@@ -208,7 +208,7 @@ export class VirtualList {
     for (let pass = 0; pass < PASSES_MAX; pass += 1) {
       this.scale.setTotal(this.totalPx);
       const y = this.y;
-      const top = this.scale.topOf(y);
+      const top = this.scale.topOf(y, this.view);
       const first = this.heights.indexAt(y - this.view * OVERSCAN);
       const last = this.count === 0 ? 0 : this.heights.indexAt(y + this.view * (1 + OVERSCAN)) + 1;
       this.fill(first, last);

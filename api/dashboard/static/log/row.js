@@ -60,24 +60,34 @@ function textOf(row, look) {
   return parts;
 }
 
-/** The text in its styles, with what was found in it marked. */
+/** The text in its styles, with what was found in it marked; one mark may go over several styles. */
 function marked(row, look) {
   const parts = [];
   const ranges = rangesOf(row, look);
+  /** @type {{nth: number, element: HTMLElement}|null} */
+  let mark = null;
   let at = 0;
   for (const span of row.spans) {
     if (span.label) {
+      mark = null;
       parts.push(element("span", { class: "esc" }, span.text));
       continue;
     }
-    for (const [text, hit] of cut(span.text, at, ranges)) {
+    for (const [text, nth] of cut(span.text, at, ranges)) {
+      if (nth < 0) mark = null;
+      else if (mark?.nth !== nth) parts.push((mark = { nth, element: markOf(row, nth, look) }).element);
       const shown = styledText(text, span.style);
-      if (hit < 0) parts.push(shown);
-      else parts.push(element("mark", { "aria-current": look.current?.row === row.row && look.current.nth === hit ? "true" : null }, shown));
+      if (mark === null) parts.push(shown);
+      else mark.element.append(shown);
     }
     at += span.text.length;
   }
   return parts;
+}
+
+function markOf(row, nth, look) {
+  const isCurrent = look.current !== null && look.current.row === row.row && look.current.nth === nth;
+  return element("mark", { "aria-current": isCurrent ? "true" : null });
 }
 
 function rangesOf(row, look) {

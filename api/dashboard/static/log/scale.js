@@ -2,7 +2,8 @@
 
 import { SCROLL_PX_MAX } from "./limits.js";
 
-const PAGES = 100;
+/** So far may the bar be from its place, in shares of its height, before it is put there. */
+const SLACK = 0.02;
 
 /** Maps places in the list (`y`, px from its start) to what the browser scrolls (`top`). */
 export class Scale {
@@ -10,14 +11,13 @@ export class Scale {
   constructor(pxMax = SCROLL_PX_MAX) {
     this.pxMax = pxMax;
     this.total = 0;
-    /** What is added to `top` to get `y`. */
+    /** What is added to `top` to get `y`: the same while the reader moves about nearby. */
     this.offset = 0;
   }
 
   /** @param {number} total height of the list */
   setTotal(total) {
     this.total = total;
-    if (total <= this.pxMax) this.offset = 0;
   }
 
   /** Height of the element that is scrolled. */
@@ -25,13 +25,23 @@ export class Scale {
     return Math.min(this.total, this.pxMax);
   }
 
-  /** Where to scroll so that `y` is at the top. */
-  topOf(y) {
-    if (this.total <= this.pxMax) return y;
-    const page = this.height / PAGES;
-    const pages = Math.ceil(this.total / page);
-    const shift = (this.total - this.height) / (pages - 1);
-    this.offset = Math.round(Math.min(pages - 1, Math.floor(y / page)) * shift);
+  /**
+   * Where to scroll so that `y` is at the top. Near both ends there is as much to scroll as there are rows.
+   * @param {number} y
+   * @param {number} view height of what is seen
+   */
+  topOf(y, view) {
+    const near = 2 * view;
+    const end = this.total - view;
+    const last = this.height - view;
+    if (this.total <= this.pxMax || y <= near) this.offset = 0;
+    else if (end - y <= near) this.offset = this.total - this.height;
+    else {
+      const place = (y / end) * last;
+      const top = y - this.offset;
+      const isFar = Math.abs(top - place) > SLACK * this.height || top < view || top > last - view;
+      if (isFar) this.offset = Math.round(y - Math.min(Math.max(place, near), last - near));
+    }
     return y - this.offset;
   }
 
@@ -39,7 +49,7 @@ export class Scale {
    * What is at the top after the reader scrolled.
    * @param {number} top
    * @param {number} before where it was scrolled to before
-   * @param {number} view height of what is seen
+   * @param {number} view
    */
   yOf(top, before, view) {
     if (this.total <= this.pxMax) return top;

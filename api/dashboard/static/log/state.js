@@ -15,7 +15,7 @@ export class State {
 
   /**
    * @param {{connection: {state: string, seq: number, retryInS: number}, isFollowing: boolean, isAsOf: boolean,
-   *   newLines: number, lines: number, stopped: string|null}} now
+   *   newLines: number, lines: number, stopped: string|null, missing: string}} now
    */
   show(now) {
     const { text, tone, isLive, canFollow } = wording(now);
@@ -40,13 +40,12 @@ export class State {
   announce({ connection, stopped }, text) {
     const key = `${connection.state} ${stopped}`;
     if (key === this.said) return;
-    const isNews = connection.state === "lost" || stopped !== null || (this.said !== "" && connection.state === "ended");
     this.said = key;
-    if (isNews) say(connection.state === "ended" ? "The run has ended" : text);
+    if (connection.state === "lost" || stopped !== null) say(text);
   }
 }
 
-function wording({ connection, isFollowing, isAsOf, newLines, lines, stopped }) {
+function wording({ connection, isFollowing, isAsOf, newLines, lines, stopped, missing }) {
   const still = { tone: "", isLive: false, canFollow: false };
   if (stopped !== null) return { ...still, text: stopped, tone: "warn" };
   if (connection.state === "lost") {
@@ -56,6 +55,7 @@ function wording({ connection, isFollowing, isAsOf, newLines, lines, stopped }) 
   if (isAsOf) return { ...still, text: "As it was" };
   if (connection.state === "hidden") return { ...still, text: `Paused at event ${counted(connection.seq)} while hidden` };
   if (connection.state === "replaying") return { ...still, text: `Reading, ${countOf(lines, "line")} so far` };
+  if (connection.state === "ended" && missing !== "") return { ...still, text: missing, tone: "warn" };
   if (connection.state === "ended") return { ...still, text: "Complete" };
   if (isFollowing) return { ...still, text: "Following", isLive: true };
   const again = newLines > 0 ? `${countOf(newLines, "new line")}, follow again` : "Follow again";

@@ -36,6 +36,7 @@ export class LogView {
     this.target = placeIn(location.hash);
     this.linked = this.target;
     this.stopped = null;
+    this.missing = "";
     this.linesSeen = 0;
     this.badSeqs = new Set();
     this.startedAt = 0;
@@ -116,7 +117,7 @@ export class LogView {
     const { state } = this.session.connection;
     if (state === "ended" && this.target !== null) {
       const [word, number] = "line" in this.target ? ["line", this.target.line] : ["event", this.target.seq];
-      say(`This log has no ${word} ${counted(number)}.`);
+      this.missing = `This log has no ${word} ${counted(number)}.`;
       this.target = null;
     }
     this.showState();
@@ -135,6 +136,7 @@ export class LogView {
     this.state.show({
       connection: this.session.connection, isFollowing: this.list.isFollowing, isAsOf: this.lens.asOf !== null,
       newLines: lines - this.linesSeen, lines, stopped: this.stopped,
+      missing: this.missing,
     });
   }
 
@@ -168,6 +170,7 @@ export class LogView {
 
   goTo(place) {
     this.target = place;
+    this.missing = "";
     this.linked = place;
     this.list.stay();
     return this.goToTarget();

@@ -1,0 +1,116 @@
+"""A log of many lines: every one of them can be reached, few of them are elements."""
+
+import random
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.log_kit import Log, module
+from tests.browser.samples import Site
+
+LINES = 120_000
+COMMAND = f"seq 1 {LINES}"
+ELEMENTS_MAX = 400
+
+SCALED = """
+async ([path, pxMax]) => {
+  const { VirtualList } = await import(path);
+  const scroller = document.createElement("div");
+  scroller.className = "log";
+  scroller.id = "scaled";
+  scroller.style.height = "400px";
+  scroller.style.flex = "none";
+  document.querySelector("main").replaceChildren(scroller);
+  const rowOf = (row) => ({ row, kind: "stdout", isOpen: false });
+  const list = new VirtualList(scroller, {
+    fetchRows: async (from, to) => ({ rows: Array.from({ length: to - from }, (_, at) => rowOf(from + at)) }),
+    make: ({ row }) => {
+      const element = document.createElement("div");
+      element.className = "ln";
+      element.dataset.line = row;
+      const code = document.createElement("code");
+      code.textContent = row;
+      code.style.gridColumn = "3";
+      element.append(code);
+      return element;
+    },
+    makeWaiting: () => document.createElement("div"),
+    moved: () => undefined,
+  }, { pxMax });
+  list.isFollowing = false;
+  await list.grow(1_000_000, 0);
+  globalThis.list = list;
+}
+"""
+TOP = """
+async () => {
+  const view = document.querySelector("#scaled").getBoundingClientRect();
+  const isAtTop = (one) => one.getBoundingClientRect().bottom > view.top + 0.5;
+  let row = null;
+  for (let frame = 0; frame < 120 && !(frame > 1 && row?.dataset.line); frame += 1) {
+    await new Promise(requestAnimationFrame);
+    row = [...document.querySelectorAll("#scaled .rows > *")].find(isAtTop);
+  }
+  return Number(row.dataset.line) + (view.top - row.getBoundingClientRect().top) / 19;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def large_run(site: Site) -> str:
+    """A run that printed its line numbers."""
+    return site.run(COMMAND)
+
+
+def test_every_line_can_be_reached(page: Page, site: Site, large_run: str) -> None:
+    """By its number, by the scroll bar, and at both ends."""
+    log = Log(page).open(large_run)
+    expect(log.text(LINES)).to_be_in_viewport()
+    chosen = random.Random(7).sample(range(1, LINES), 12)
+    for number in [1, *chosen]:
+        page.evaluate("(number) => { location.hash = `#L${number}`; }", number)
+        expect(log.text(number)).to_be_in_viewport()
+        expect(log.text(number)).to_have_text(str(number))
+        assert log.rows.count() < ELEMENTS_MAX
+    for share in (0.25, 0.5, 0.99):
+        log.scroller.evaluate("(log, share) => { log.scrollTop = share * log.scrollHeight; }", share)
+        page.wait_for_timeout(200)
+        seen = [int(number) for number in log.visible()]
+        assert seen == list(range(seen[0], seen[-1] + 1))
+        assert abs(seen[0] / LINES - share) < 0.01
+        assert [log.text(number).inner_text() for number in seen] == [str(number) for number in seen]
+
+
+def test_wrapping_keeps_what_is_read_in_its_place(page: Page, site: Site, large_run: str) -> None:
+    """So does another width of the window."""
+    log = Log(page).open(large_run, "#L60000")
+    expect(log.line(60_000)).to_be_in_viewport()
+    first = log.visible()[0]
+    page.keyboard.press("w")
+    assert log.visible()[0] == first
+    page.set_viewport_size({"width": 1100, "height": 900})
+    page.wait_for_timeout(200)
+    assert log.visible()[0] == first
+
+
+def test_a_list_higher_than_browsers_allow_is_scrolled_exactly_and_in_proportion(page: Page) -> None:
+    """A million rows in 400,000 px: near moves are to the pixel, far ones go where the bar is."""
+    page.goto("/workspace-runs")
+    page.add_style_tag(url=module(page, "css/log.css"))
+    page.evaluate(SCALED, [module(page, "log/list.js"), 400_000])
+    height = page.locator("#scaled").evaluate("(log) => log.scrollHeight")
+    assert height == 400_000
+    scroll = "(scroller, px) => { scroller.scrollTop += px; }"
+    for start in (0, 123_456, 500_000, 999_000):
+        page.evaluate("(start) => globalThis.list.show(start, 'start')", start)
+        at = page.evaluate(TOP)
+        assert at == pytest.approx(start, abs=0.1)
+        for px in (190, 95, -190, 380):
+            page.locator("#scaled").evaluate(scroll, px)
+            assert page.evaluate(TOP) == pytest.approx(at + px / 19, abs=0.1)
+            at += px / 19
+    for share in (0.1, 0.5, 0.9):
+        page.locator("#scaled").evaluate("(log, top) => { log.scrollTop = top; }", share * (height - 400))
+        assert page.evaluate(TOP) == pytest.approx(share * 1_000_000, rel=0.02)
+    page.evaluate("() => globalThis.list.follow()")
+    assert page.locator("#scaled [data-line]").last.inner_text() == "999999"

@@ -1,0 +1,159 @@
+"""Finding a place in the log: search, links to lines and events, the failure, and the way out of the page."""
+
+import re
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.log_kit import Log, Recording, err, out, record
+from tests.browser.samples import Site
+
+FILLER = 400
+
+
+def long_run(site: Site) -> Recording:
+    """400 lines, three of them with needles, one of those in colours and one on stderr."""
+    lines = [out(f"line {n} of the log\n") for n in range(1, FILLER + 1)]
+    lines[49] = out("a Need\x1b[31mle\x1b[0m in colours\n")
+    lines[199] = err("needle needle\n")
+    lines[399] = out("the last NEEDLE İ needle\n")
+    return record(site.http, *lines)
+
+
+def test_the_search_finds_marks_and_steps(page: Page, site: Site) -> None:
+    """Through colours, whatever the case, in lines that come later, and back to the start behind the end."""
+    run = long_run(site)
+    log = Log(page).open(run.run_id)
+    page.keyboard.press("g")
+    expect(log.text(1)).to_be_in_viewport()
+    page.keyboard.press("/")
+    page.keyboard.type("needle")
+    hits = page.locator("#log .hits")
+    expect(hits).to_have_text("1 of 5")
+    current = page.locator('#log mark[aria-current="true"]')
+    expect(current).to_have_text("Needle")
+    expect(current).to_be_in_viewport()
+    expect(log.line(50).locator("mark .a1")).to_have_text("le")
+    page.keyboard.press("Enter")
+    expect(hits).to_have_text("2 of 5")
+    expect(log.line(200).locator("mark")).to_have_count(2)
+    page.keyboard.press("Enter")
+    expect(hits).to_have_text("3 of 5")
+    expect(log.line(200).locator("mark").nth(1)).to_have_attribute("aria-current", "true")
+    page.keyboard.press("Shift+Enter")
+    expect(hits).to_have_text("2 of 5")
+    page.get_by_role("button", name="Previous match").click()
+    page.keyboard.press("N")
+    expect(hits).to_have_text("5 of 5")
+    expect(log.line(400).locator("mark")).to_have_text(["NEEDLE", "needle"])
+    page.keyboard.press("n")
+    expect(hits).to_have_text("1 of 5")
+    run.write(out("one more needle\n"))
+    expect(hits).to_have_text("1 of 6")
+
+
+def test_a_search_follows_the_streams_that_are_seen_and_ends_with_escape(page: Page, site: Site) -> None:
+    """What is not there is said; an empty field marks nothing."""
+    Log(page).open(long_run(site).run_id)
+    page.keyboard.press("/")
+    page.keyboard.type("needle")
+    hits = page.locator("#log .hits")
+    expect(hits).to_have_text(re.compile("of 5$"))
+    page.get_by_role("button", name=re.compile("^stdout")).click()
+    expect(hits).to_have_text(re.compile("of 2$"))
+    field = page.get_by_label("Search in the log")
+    field.fill("not there")
+    expect(hits).to_have_text("no match")
+    field.press("Escape")
+    expect(field).to_have_value("")
+    expect(hits).to_have_text("")
+    expect(page.locator("#log mark")).to_have_count(0)
+
+
+def test_a_link_to_a_line_opens_there_and_is_made_by_a_click(page: Page, site: Site) -> None:
+    """The line is marked, stays put while lines are added, and the address names it."""
+    run = long_run(site)
+    log = Log(page).open(run.run_id, "#L123")
+    expect(log.line(123)).to_be_in_viewport()
+    expect(log.line(123)).to_have_class(re.compile("ln--at"))
+    place = log.line(123).bounding_box()
+    run.write(*[out(f"more {n}\n") for n in range(50)])
+    expect(log.status).to_have_text("50 new lines, follow again")
+    assert log.line(123).bounding_box() == place
+    log.line(125).get_by_role("link").click()
+    expect(page).to_have_url(re.compile("#L125$"))
+    expect(log.line(125)).to_have_class(re.compile("ln--at"))
+    expect(log.line(125).get_by_role("link")).to_be_focused()
+    assert log.line(123).bounding_box() == place
+    page.keyboard.press("y")
+    assert page.evaluate("() => navigator.clipboard.readText()") == page.url
+
+
+def test_a_link_to_an_event_opens_where_it_is(page: Page, site: Site) -> None:
+    """By both forms; a line that is not there yet is waited for, one that never comes is said."""
+    run = long_run(site)
+    seq = next(event["seq"] for event in run.events() if event.get("data") == "line 300 of the log\n")
+    for place in (f"#seq-{seq}", f"#S{seq}"):
+        log = Log(page).open(run.run_id, place)
+        expect(log.line(300)).to_be_in_viewport()
+        expect(log.line(300)).to_have_class(re.compile("ln--at"))
+        page.goto("/workspace-runs")
+    log = Log(page).open(run.run_id, "#L402")
+    run.write(out("line 401\nline 402\n"))
+    expect(log.line(402)).to_be_in_viewport()
+    expect(log.line(402)).to_have_class(re.compile("ln--at"))
+    page.goto("/workspace-runs")
+    log = Log(page).open(run.run_id, "#L5000")
+    run.finish()
+    expect(log.status).to_have_text("This log has no line 5,000.")
+
+
+def test_the_failure_is_one_key_away(page: Page, site: Site) -> None:
+    """The line that says so, though others speak of errors; a hidden stream is shown for it."""
+    lines = [out(f"0 errors in file {n}\n") for n in range(1, 201)]
+    lines[119] = err("src/money.c:214:17: error: expected ';'\n")
+    run = record(site.http, *lines)
+    log = Log(page).open(run.run_id)
+    expect(page.get_by_role("button", name="Jump to failure")).to_be_hidden()
+    run.finish(1)
+    page.get_by_role("button", name=re.compile("^stderr")).click()
+    page.get_by_role("button", name="Jump to failure").click()
+    expect(log.line(120)).to_be_in_viewport()
+    expect(log.line(120)).to_have_class(re.compile("ln--at"))
+    expect(page).to_have_url(re.compile("#L120$"))
+    page.keyboard.press("G")
+    expect(log.line(120)).not_to_be_in_viewport()
+    page.keyboard.press("e")
+    expect(log.line(120)).to_be_in_viewport()
+
+
+def test_the_raw_log_is_downloaded(page: Page, site: Site) -> None:
+    """The bytes that the command wrote, under the run's name."""
+    run = long_run(site)
+    Log(page).open(run.run_id)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download raw log").click()
+    assert download.value.suggested_filename == f"{run.run_id}.log"
+    assert download.value.path().read_bytes() == run.output().encode()
+
+
+def test_the_log_works_on_a_phone(page: Page, site: Site) -> None:
+    """Wrapped, without times, nothing wider than the window, and followed."""
+    page.set_viewport_size({"width": 360, "height": 780})
+    run = record(
+        site.http, *[out(f"line {n} " + "of words that do not fit " * 4 + "\n") for n in range(1, 101)]
+    )
+    log = Log(page).open(run.run_id)
+    expect(log.line(100)).to_be_visible()
+    expect(log.line(100).locator("time")).to_be_hidden()
+    assert (log.line(100).bounding_box() or {})["height"] > 40
+    assert page.evaluate("() => document.documentElement.scrollWidth") == 360
+    log.scroller.evaluate("(log) => log.scrollBy(0, -2000)")
+    again = page.locator("#log .again")
+    expect(again).to_have_text("Follow again")
+    before = log.visible()[1]
+    place = log.line(int(before)).bounding_box()
+    run.write(out("new\n"))
+    expect(again).to_have_text("1 new line, follow again")
+    assert log.line(int(before)).bounding_box() == place
+    again.click()
+    expect(log.line(101)).to_be_in_viewport()
