@@ -25,6 +25,7 @@ from api import (
     run_routes,
     sandbox_routes,
     secret_routes,
+    session_routes,
     sign_in,
     usage_routes,
 )
@@ -55,7 +56,7 @@ ROUTES = (
     secret_routes,
     preview_routes,
 )
-BROWSER_ROUTES = (sign_in.router, *ROUTERS)
+BROWSER_ROUTES = (session_routes.router, *ROUTERS)
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 """The framework would measure and export every request once some other package sets up an exporter."""
 
@@ -70,7 +71,7 @@ def create_app(services: Services) -> ASGIApp:
     for router in BROWSER_ROUTES:  # pages for browsers, no part of the API and its document
         app.router.routes.extend(router.routes)
     if services.sign_in.oidc is not None:
-        app.router.routes.extend(sign_in.provider_router.routes)
+        app.router.routes.extend(sign_in.router.routes)
     app.add_exception_handler(SignInNeeded, to_sign_in)
     app.add_exception_handler(HTTPException, framework_error)
     app.add_exception_handler(Refusal, refused)

@@ -1,59 +1,47 @@
-"""Routes of sign-in: with a provider, by a one-time link, and what ends a session (`/auth/…`).
+"""Routes of the sign-in with an OpenID Connect provider: `/auth/…`, there only where one is configured.
 
 Authorization code with PKCE (decision 0871). Whatever a provider or a link says is shown as text only.
 """
 
 from __future__ import annotations
 
-import html
-import re
 from http import HTTPStatus
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.queries import json_response
+from api.dashboard.pages import page
+from api.own_paths import HEADERS, going_on, is_own_path
 from api.services import services_of
-from api.sessions import CALLBACK_PATH, SESSION_COOKIE, TRANSACTION_COOKIE, Oidc, SignIn, session_of
+from api.session_routes import end_former
+from api.sessions import CALLBACK_PATH, TRANSACTION_COOKIE, Oidc, SignIn
 from api.transactions import Transaction, TransactionRefused
-from evidence.canonical import encode
 from runs.ids import is_id
-from runs.refusal import Refusal
-from runs.sessions import token_id
 from runs.sign_in import Identity, NotIdentified
 
 router = APIRouter()
-provider_router = APIRouter()
 """There only where the operator named a provider."""
 
-PROTECTION = {
-    "content-security-policy": "default-src 'none'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'",
-    "cache-control": "no-store",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-}
-LOCAL_PATH = re.compile(r"/(?![/\\])[!-\[\]-~]*")
-"""A path of this server: printable ASCII without backslash, which browsers read as a slash."""
 CODE_CHARS_MAX = 4096
 SHOWN_CHARS_MAX = 200
 AGAIN = "Start again: open /auth/sign-in."
 
 
-@provider_router.get("/auth/sign-in")
+@router.get("/auth/sign-in")
 async def begin_sign_in(request: Request) -> Response:
     """303 to the provider. `next`: the path to come back to. `org`: which organisation, of several."""
     sign_in, oidc = _sign_in(request), _oidc(request)
     next_path = request.query_params.get("next", "/")
     org_id = request.query_params.get("org")
     if not is_own_path(next_path, sign_in.sessions.limits.next_chars_max):
-        return _page(HTTPStatus.BAD_REQUEST, "next must be a path of this server, like /runs.")
+        return _page(request, HTTPStatus.BAD_REQUEST, "next must be a path of this server, like /runs.")
     if org_id is not None and not is_id(org_id, "org"):
-        return _page(HTTPStatus.BAD_REQUEST, "org must be the id of an organisation.")
+        return _page(request, HTTPStatus.BAD_REQUEST, "org must be the id of an organisation.")
     callback_url = oidc.callback_url(request)
     if callback_url is None:
         return _page(
+            request,
             HTTPStatus.BAD_REQUEST,
             "Under this address nobody can sign in. The operator sets CROWNEST_OIDC__REDIRECT_URL to "
             f"https://<this server>{CALLBACK_PATH}.",
@@ -67,14 +55,14 @@ async def begin_sign_in(request: Request) -> Response:
             code_challenge=transaction.code_challenge,
         )
     except NotIdentified as error:
-        return _page(HTTPStatus.BAD_GATEWAY, f"{error} {AGAIN}")
+        return _page(request, HTTPStatus.BAD_GATEWAY, f"{error} {AGAIN}")
     response = _redirect(url)
     max_age_s = sign_in.sessions.limits.transaction_ms // 1000
     sign_in.set_cookie(response, TRANSACTION_COOKIE, transaction.cookie, max_age_s, strict=False)
     return response
 
 
-@provider_router.get(CALLBACK_PATH)
+@router.get(CALLBACK_PATH)
 async def finish_sign_in(request: Request) -> Response:
     """Back from the provider: a fresh session and 303 to where it began, or a page that says why not."""
     sign_in, oidc = _sign_in(request), _oidc(request)
@@ -84,32 +72,9 @@ async def finish_sign_in(request: Request) -> Response:
         )
     except TransactionRefused as error:
         # The cookie stays: a stray answer must not break the sign-in that is really under way.
-        return _page(HTTPStatus.BAD_REQUEST, f"{error} {AGAIN}")
+        return _page(request, HTTPStatus.BAD_REQUEST, f"{error} {AGAIN}")
     response = await _enter(request, sign_in, transaction)
     sign_in.set_cookie(response, TRANSACTION_COOKIE, "", 0, strict=False)
-    return response
-
-
-@router.get("/auth/session")
-async def get_session(request: Request) -> Response:
-    """`{user, organization, role, expiresAt}` of this browser's session; 401 without one."""
-    sign_in = _sign_in(request)
-    session = await session_of(request, sign_in)
-    if session is None:
-        raise Refusal("unauthorized", "This browser is not signed in. Open /auth/sign-in.")
-    response = json_response(encode(await sign_in.sessions.described(session)))
-    response.headers.update(PROTECTION)
-    return response
-
-
-@router.post("/auth/sign-out")
-async def sign_out(request: Request) -> Response:
-    """204, and the session is over; also where there was none."""
-    sign_in = _sign_in(request)
-    if (session := await session_of(request, sign_in)) is not None:
-        await sign_in.sessions.end(session.id)
-    response = Response(status_code=HTTPStatus.NO_CONTENT, headers=PROTECTION)
-    sign_in.set_cookie(response, SESSION_COOKIE, "", 0)
     return response
 
 
@@ -117,13 +82,13 @@ async def _enter(request: Request, sign_in: SignIn, transaction: Transaction) ->
     oidc = _oidc(request)
     answer = request.query_params
     if answer.get("iss", oidc.issuer) != oidc.issuer:  # RFC 9207: another provider's answer
-        return _page(HTTPStatus.BAD_REQUEST, f"The answer comes from another provider. {AGAIN}")
+        return _page(request, HTTPStatus.BAD_REQUEST, f"The answer comes from another provider. {AGAIN}")
     if "error" in answer:
         said = " ".join((answer["error"], answer.get("error_description", "")))[:SHOWN_CHARS_MAX].strip()
-        return _page(HTTPStatus.FORBIDDEN, f"The provider did not sign you in. It says: {said}")
+        return _page(request, HTTPStatus.FORBIDDEN, f"The provider did not sign you in. It says: {said}")
     code = answer.get("code", "")
     if not 1 <= len(code) <= CODE_CHARS_MAX:
-        return _page(HTTPStatus.BAD_REQUEST, f"The provider's answer has no code. {AGAIN}")
+        return _page(request, HTTPStatus.BAD_REQUEST, f"The provider's answer has no code. {AGAIN}")
     callback_url = oidc.callback_url(request)
     assert callback_url is not None, "the transaction's cookie counts only where there is one"
     try:
@@ -134,20 +99,14 @@ async def _enter(request: Request, sign_in: SignIn, transaction: Transaction) ->
             code_verifier=transaction.code_verifier,
         )
     except NotIdentified as error:
-        return _page(HTTPStatus.BAD_GATEWAY, f"{error} {AGAIN}")
+        return _page(request, HTTPStatus.BAD_GATEWAY, f"{error} {AGAIN}")
     token = await oidc.service.sign_in(identity, transaction.org_id)
     if token is None:
-        return _page(HTTPStatus.FORBIDDEN, _whom_to_ask(identity))
+        return _page(request, HTTPStatus.FORBIDDEN, _whom_to_ask(identity))
     await end_former(request, sign_in)
-    response = _continue(transaction.next_path)
+    response = going_on(transaction.next_path)
     sign_in.keep_session(response, token)
     return response
-
-
-async def end_former(request: Request, sign_in: SignIn) -> None:
-    """A fresh sign-in ends the session that the browser had."""
-    if former := sign_in.cookie(request, SESSION_COOKIE):
-        await sign_in.sessions.end(token_id(former))
 
 
 def _whom_to_ask(identity: Identity) -> str:
@@ -158,11 +117,6 @@ def _whom_to_ask(identity: Identity) -> str:
         )
     shown = identity.email[:SHOWN_CHARS_MAX]
     return f"Nobody has invited {shown}. Ask an owner or admin of your organisation to invite this address."
-
-
-def is_own_path(path: str, chars_max: int) -> bool:
-    """Whether a sign-in may end there: no link makes it lead elsewhere."""
-    return len(path) <= chars_max and LOCAL_PATH.fullmatch(path) is not None
 
 
 def _sign_in(request: Request) -> SignIn:
@@ -176,28 +130,8 @@ def _oidc(request: Request) -> Oidc:
 
 
 def _redirect(location: str) -> Response:
-    return Response(status_code=HTTPStatus.SEE_OTHER, headers={**PROTECTION, "location": location})
+    return Response(status_code=HTTPStatus.SEE_OTHER, headers={**HEADERS, "location": location})
 
 
-def _continue(next_path: str) -> Response:
-    """A page that goes on by itself to `next_path`.
-
-    The provider's site sent the browser here, so a redirect would count as a request of that site, and
-    the strict cookie of the session would stay behind. What a page of ours asks for is our own request.
-    """
-    path = html.escape(next_path)
-    body = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Signed in - CrowNest</title>'
-        f'<meta http-equiv="refresh" content="0;url={path}">'
-        f'<h1>Signed in</h1><p><a href="{path}">Go on</a></p></html>\n'
-    )
-    return Response(body, headers=PROTECTION, media_type="text/html")
-
-
-def _page(status: HTTPStatus, text: str) -> Response:
-    body = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>CrowNest sign-in</title>'
-        f"<h1>Not signed in</h1><p>{html.escape(text)}</p></html>\n"
-    )
-    data = body.encode("utf-8", "replace")
-    return Response(data, status, headers=PROTECTION, media_type="text/html")
+def _page(request: Request, status: HTTPStatus, text: str) -> Response:
+    return page(request, "not_signed_in.html", status=status, text=text)

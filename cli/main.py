@@ -60,6 +60,7 @@ COMMANDS = {
     "projects": Lazy("cli.projects:projects", "List, create and limit projects.", ACCOUNTS),
     "orgs": Lazy("cli.orgs:orgs", "Read and change organisations and their people.", ACCOUNTS),
     "serve": Lazy("cli.serve:serve", "Run the server on an embedded database.", SERVER),
+    "dashboard": Lazy("cli.dashboard:dashboard", "Print a link that signs a browser in, once.", SERVER),
     "config": Lazy("cli.config:config", "Print every setting and named limit of a server.", SERVER),
     "rebuild": Lazy("cli.rebuild:rebuild", "Fold all views anew from the log.", SERVER),
     "compact": Lazy("cli.compact:compact", "Pack sealed runs and shrink the database.", SERVER),

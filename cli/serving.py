@@ -1,4 +1,4 @@
-"""Runs a server until it is stopped: opens the data folder, listens, and says in eight lines where it is."""
+"""Runs a server until it is stopped: opens the data folder, listens, and says in nine lines where it is."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import uvicorn
 import uvloop
 
 from api.protocol import EnvelopeProtocol
+from api.session_routes import link_url
 from cli import config_file
 from cli.execution import describe_limits
 from cli.listening import listen
@@ -22,6 +23,8 @@ from cli.settings import Settings
 from cli.wiring import Server, open_server
 from eventstore.log import LogError
 from runner.link import SandboxUnavailable
+from runs.credentials import principal_of_key
+from runs.organization import first_key
 
 GARBAGE_SEARCHED_EVERY = 20_000
 """Objects made and not gone, between two searches for garbage among the young; Python's own is 700."""
@@ -103,13 +106,14 @@ class HttpServer(uvicorn.Server):
 
 
 async def _announce(http: HttpServer, server: Server, settings: Settings, url: str) -> None:
-    """The eight lines, once the first request would be answered."""
+    """The nine lines, once the first request would be answered."""
     while not http.started:
         if http.should_exit:
             return
         await asyncio.sleep(0.01)
     lines = (
         ("API base", url),
+        ("dashboard", await _dashboard(server, url)),
         ("reference", f"{url}/docs"),
         ("API key", await _remember(server, url)),
         ("data folder", f"{settings.data_dir.resolve()} (kept; {_recovered(server)})"),
@@ -143,6 +147,18 @@ async def _remember(server: Server, url: str) -> str:
     if known.credential is not None and await server.services.authenticate(known.credential):
         return f"as before, in {config_file.write(api_url=url)}"
     return f"shown at first start; use it with: crownest login --api-url {url} --api-key cn_live_…"
+
+
+async def _dashboard(server: Server, url: str) -> str:
+    """A one-time link of the first key: who reads this terminal is the operator."""
+    services = server.services
+    origin = services.sign_in.public_url or url
+    key = await first_key(services.store)
+    if key is None:
+        return f"{origin}/sign-in (with an API key; or type: crownest dashboard)"
+    token = await services.sign_in.sessions.make_link(principal_of_key(key))
+    minutes = services.sign_in.sessions.limits.link_ms // 60_000
+    return f"{link_url(origin, token)} (works once, within {minutes} min; again: crownest dashboard)"
 
 
 def _recovered(server: Server) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
+from client.errors import BadAnswer
 from client.follow import follow
 from client.shapes import ApiKey, Event, EventPage, JsonObject, Organization, Page, Project, Usage, User
 from client.wire import Methods, at, given, idempotency, objects, page_of, set_fields, unwrapped
@@ -12,6 +13,7 @@ from client.wire import Methods, at, given, idempotency, objects, page_of, set_f
 KEYS = "/v1/api-keys"
 PROJECTS = "/v1/projects"
 ORGANIZATIONS = "/v1/orgs"
+LINKS = "/auth/links"
 
 
 class AccountMethods(Methods):
@@ -38,6 +40,15 @@ class AccountMethods(Methods):
     def revoke_key(self, key_id: str) -> ApiKey:
         """DELETE /v1/api-keys/{id}: for good; twice changes nothing."""
         return cast("ApiKey", unwrapped(self._transport.json("DELETE", at(KEYS, key_id)), "apiKey", "id"))
+
+    def sign_in_link(self) -> tuple[str, str]:
+        """POST /auth/links: a link that signs a browser in as this key, once, and when it runs out."""
+        answer = {"link": self._transport.json("POST", LINKS)}
+        link = unwrapped(answer, "link", "url")
+        url = str(link["url"])
+        if not url.startswith(("https://", "http://")):
+            raise BadAnswer("The server's link is no web address.")
+        return url, str(link.get("expiresAt", ""))
 
     # ---- projects
 

@@ -7,13 +7,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from eventstore.log import Answer, Append, NewEvent, Record
-from eventstore.views import ViewRow
+from eventstore.views import ViewQuery, ViewRow
 from runs.access import ALL_SCOPES, Principal
 from runs.credentials import api_key_fields, hash_record, new_secret
 from runs.dispatch import Store
 from runs.idempotency import IdempotentRequest, InFlight
 from runs.ids import new_id
 from runs.refusal import not_found
+
+_PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,21 @@ async def first_start(store: Store, *, plan: str) -> Founded | None:
     if await store.streams("org_", limit=1):
         return None
     return await found(store, name="Local", plan=plan, scopes=ALL_SCOPES, actor="system")
+
+
+async def first_key(store: Store) -> ViewRow | None:
+    """The key that the first start made; None once it is revoked."""
+    ids = await store.streams("org_")
+    rows = [row for org_id in ids if (row := await store.get_view("organizations", org_id)) is not None]
+    oldest = min(rows, key=lambda row: (row.sort_key, row.id), default=None)
+    if oldest is None:
+        return None
+    before: tuple[str, str] | None = None
+    while True:
+        keys = await store.list_view("api_keys", ViewQuery(oldest.org_id, before=before, limit=_PAGE))
+        if len(keys) < _PAGE:
+            return keys[-1] if keys and keys[-1].status != "revoked" else None
+        before = (keys[-1].sort_key, keys[-1].id)
 
 
 async def found(store: Store, *, name: str, plan: str, scopes: frozenset[str], actor: str) -> Founded:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eventstore.log import Append, Record
-from eventstore.views import ViewQuery, ViewRow
+from eventstore.views import ViewRow
 from evidence.canonical import decode, encode
 from evidence.record import format_time
 from runs.access import ROLE_SCOPES, Principal
@@ -25,7 +25,6 @@ from runs.limits import SignInLimits
 SESSION, LINK, KEY_SESSIONS = "session", "session_link", "api_key_sessions"
 """The record kinds; none is a view (CONTRACT §6.7)."""
 TOKEN_BYTES = 32
-_PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,14 +187,3 @@ class SessionService:
 def token_id(token: str) -> str:
     """What a token is stored under."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-async def oldest_key(store: Store, org_id: str) -> ViewRow | None:
-    """The key that the organisation was founded with, None once it is revoked."""
-    before: tuple[str, str] | None = None
-    while True:
-        rows = await store.list_view("api_keys", ViewQuery(org_id, before=before, limit=_PAGE))
-        if len(rows) < _PAGE:
-            break
-        before = (rows[-1].sort_key, rows[-1].id)
-    return rows[-1] if rows and rows[-1].status != "revoked" else None

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from api.dashboard import artifacts_page, entrance, raw_log, run_page, runs_page, sandboxes_page, static_files
+from api.dashboard import (
+    artifacts_page,
+    entrance,
+    proof_page,
+    raw_log,
+    run_page,
+    runs_page,
+    sandboxes_page,
+    static_files,
+)
 
 ROUTERS = (
     entrance.router,
     runs_page.router,
     run_page.router,
+    proof_page.router,
     raw_log.router,
     artifacts_page.router,
     sandboxes_page.router,

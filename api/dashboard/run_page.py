@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.dashboard.pages import page
+from api.dashboard.proof_facts import proof_facts
 from api.dashboard.run_content import run_content
 from api.dashboard.run_facts import read_facts
 from api.dashboard.visitors import visitor
@@ -26,4 +27,4 @@ async def get_run_page(request: Request, run_id: str) -> Response:
     facts = await read_facts(services.store, row, seq)
     verdict = (await services.verdicts.of([run_id])).get(run_id)
     content = await run_content(services.store, facts, services.runs.now_ms(), verdict)
-    return page(request, "run.html", run=content)
+    return page(request, "run.html", run=content, proof_facts=await proof_facts(services, run_id))

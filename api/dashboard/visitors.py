@@ -10,6 +10,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.own_paths import HEADERS, going_on
 from api.services import services_of
 from api.sessions import SESSION_COOKIE, csrf_token, session_of
 from eventstore.views import ViewQuery
@@ -80,10 +81,14 @@ def visit_of(request: Request) -> Visit | None:
     return visit
 
 
-async def to_sign_in(_: Request, error: Exception) -> Response:
-    """303 to the sign-in page, which leads back."""
+async def to_sign_in(request: Request, error: Exception) -> Response:
+    """303 to the sign-in page, which leads back.
+
+    Who follows a link of another site comes without the strict cookie, signed in or not: that browser
+    asks once more, from a page of ours.
+    """
     assert isinstance(error, SignInNeeded)
+    if request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
+        return going_on(error.next_path)
     location = f"/sign-in?next={quote(error.next_path, safe='/')}"
-    return Response(
-        status_code=HTTPStatus.SEE_OTHER, headers={"location": location, "cache-control": "no-store"}
-    )
+    return Response(status_code=HTTPStatus.SEE_OTHER, headers={**HEADERS, "location": location})

@@ -14,8 +14,9 @@ import pytest
 from click.testing import CliRunner
 from pydantic import SecretStr
 
+from api.dashboard.pages import PAGE_HEADERS
+from api.own_paths import HEADERS
 from api.sessions import CSRF_HEADER, csrf_token
-from api.sign_in import PROTECTION
 from cli.main import root
 from cli.oidc import OidcSettings
 from cli.problems import CliError
@@ -146,7 +147,7 @@ def is_page(answer: httpx2.Response, status: int, text: str) -> None:
         answer
     )
     assert text in answer.text
-    assert PROTECTION.items() <= dict(answer.headers).items()
+    assert PAGE_HEADERS.items() <= dict(answer.headers).items()
     assert SESSION_COOKIE not in answer.headers.get("set-cookie", "")
 
 
@@ -169,7 +170,7 @@ def test_an_invited_person_signs_in_works_and_comes_back_as_the_same(
     answer = browser.sign_in("/auth/sign-in?next=/runs%3Fpage=2")
     assert answer.status_code == 200
     assert 'content="0;url=/runs?page=2"' in answer.text
-    assert PROTECTION.items() <= dict(answer.headers).items()
+    assert HEADERS.items() <= dict(answer.headers).items()
     found = browser.who()
     assert (found["user"]["id"], found["role"]) == (user["id"], "member")
     assert found["organization"]["id"] == org_of(signed)
@@ -411,8 +412,8 @@ def test_what_the_provider_says_is_shown_as_text(provider: Provider, browser: Br
         assert "alert" not in answer.text
     answer = browser.http.get(address)
     is_page(answer, 403, "access_denied &lt;script&gt;alert(1)&lt;/script&gt;")
-    assert "<script" not in answer.text
-    assert len(answer.text) < 700
+    assert "<script>" not in answer.text
+    assert answer.text.count("x" * 100) == 1
 
 
 def test_an_answer_of_another_provider_is_refused(provider: Provider, browser: Browser) -> None:

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from tests.browser.driven import chromium, new_context, sign_in
+from tests.browser.judged import PageVerifier
 from tests.browser.samples import FINISH_S_MAX, Site
 from tests.browser.watched import Watch, watch
 from tests.cli.real_server import serving
@@ -61,3 +62,15 @@ def page(context: BrowserContext, watched: Watch, site: Site) -> Page:
     """A page of a browser that is signed in with the first key."""
     sign_in(context, site.key)
     return context.new_page()
+
+
+@pytest.fixture(scope="module")
+def verifier(browser: Browser, site: Site) -> Iterator[PageVerifier]:
+    """The modules of the proof panel, in one page for the whole module; its console stays empty too."""
+    context = new_context(browser, site.url)
+    seen = watch(context, site.url)
+    page = context.new_page()
+    page.goto("/sign-in")
+    yield PageVerifier(page)
+    context.close()
+    assert seen.problems == []

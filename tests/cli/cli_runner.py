@@ -16,6 +16,8 @@ import pytest
 from cli.main import run
 
 CROWNEST = str(Path(sys.executable).with_name("crownest"))
+THIS_CODE = {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+"""For processes of `crownest`: what is tested is the code beside the tests, wherever one is installed."""
 PROCESS_S_MAX = 60
 
 

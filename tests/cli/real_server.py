@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli import config_file
-from tests.cli.cli_runner import CROWNEST
+from tests.cli.cli_runner import CROWNEST, THIS_CODE
 
 ROOT = Path(__file__).resolve().parents[2]
 """The tree whose code is served: the one that these tests are of."""
@@ -48,6 +48,7 @@ def serving(folder: Path, port: int = 0, **settings: str) -> Iterator[RealServer
     """
     config = folder / "config.json"
     env = {
+        **THIS_CODE,
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
         "HOME": str(folder),

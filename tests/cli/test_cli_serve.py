@@ -12,17 +12,19 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.cli.cli_runner import CROWNEST, Shell
+from tests.cli.cli_runner import CROWNEST, THIS_CODE, Shell
 from tests.serving import serving
 
-LINES = ("API base", "reference", "API key", "data folder", "sandbox", "limits", "previews", "stop")
+LINES = (
+    "API base", "dashboard", "reference", "API key", "data folder", "sandbox", "limits", "previews", "stop",
+)  # fmt: skip
 STOP_S_MAX = 30
 
 
 @contextmanager
 def _serve(home: Path, data: str, *arguments: str) -> Generator[list[str]]:
-    """The eight lines of a server that runs while the block does."""
-    env = {"PATH": os.environ["PATH"], "HOME": str(home), "CROWNEST_PROVIDER": "process"}
+    """The nine lines of a server that runs while the block does."""
+    env = {**THIS_CODE, "PATH": os.environ["PATH"], "HOME": str(home), "CROWNEST_PROVIDER": "process"}
     command = [CROWNEST, "serve", "--data", str(home / data), *(arguments or ("--port", "0"))]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, cwd=home, text=True) as process:
         assert process.stdout is not None
@@ -37,10 +39,10 @@ def _config(home: Path) -> Path:
     return home / ".config" / "crownest" / "config.json"
 
 
-def test_a_first_start_prints_eight_lines_and_logs_the_command_line_in(
+def test_a_first_start_prints_nine_lines_and_logs_the_command_line_in(
     tmp_path: Path, lonely_shell: Shell
 ) -> None:
-    """Address, reference, key, folder, sandbox, limits, previews, stop; the configuration is its owner's.
+    """Each by its name; the configuration is its owner's.
 
     A second server on the same folder is refused meanwhile: one process owns it, and the message names it.
     """
@@ -48,13 +50,14 @@ def test_a_first_start_prints_eight_lines_and_logs_the_command_line_in(
         assert [line[:12].strip() for line in lines] == list(LINES)
         stored = json.loads(_config(tmp_path).read_text())
         assert stored["apiUrl"] in lines[0]
-        assert lines[1].endswith(f"{stored['apiUrl']}/docs")
-        assert stored["apiKey"] in lines[2]
-        assert str(tmp_path / "data") in lines[3]
-        assert "isolation" in lines[4]
-        assert "NOT enforced" in lines[5]
-        assert re.search(r"http://….localhost:\d+$", lines[6])
-        assert "Ctrl-C" in lines[7]
+        assert f" {stored['apiUrl']}/auth/link?token=" in lines[1]
+        assert lines[2].endswith(f"{stored['apiUrl']}/docs")
+        assert stored["apiKey"] in lines[3]
+        assert str(tmp_path / "data") in lines[4]
+        assert "isolation" in lines[5]
+        assert "NOT enforced" in lines[6]
+        assert re.search(r"http://….localhost:\d+$", lines[7])
+        assert "Ctrl-C" in lines[8]
         assert "in use by the process with pid" in _refused(lonely_shell, "--data", str(tmp_path / "data"))
     assert stat.S_IMODE(_config(tmp_path).stat().st_mode) == 0o600
     for secret in (tmp_path / "data" / "keys").iterdir():
@@ -80,7 +83,7 @@ def test_a_configuration_of_another_server_is_never_overwritten(tmp_path: Path) 
     _config(tmp_path).write_text(foreign)
     for _ in range(2):
         with _serve(tmp_path, "data") as lines:
-            assert re.search(r"crownest login --api-url http://127\.0\.0\.1:\d+ --api-key cn_live_", lines[2])
+            assert re.search(r"crownest login --api-url http://127\.0\.0\.1:\d+ --api-key cn_live_", lines[3])
         assert _config(tmp_path).read_text() == foreign
 
 
@@ -93,7 +96,7 @@ def _refused(shell: Shell, *arguments: str) -> str:
 
 
 def _refused_process(home: Path, *arguments: str) -> str:
-    env = {"PATH": os.environ["PATH"], "HOME": str(home), "CROWNEST_PROVIDER": "process"}
+    env = {**THIS_CODE, "PATH": os.environ["PATH"], "HOME": str(home), "CROWNEST_PROVIDER": "process"}
     done = subprocess.run(
         [CROWNEST, "serve", *arguments], env=env, capture_output=True, text=True, timeout=60, check=False
     )

@@ -1,0 +1,124 @@
+// Owns one check from its start to its report: reads from the server, judges, and tells the page.
+// @ts-check
+
+import { FormatError, encodeUtf8 } from "./bytes.js";
+import { Source } from "./container.js";
+import { Unfinished, bodyOf, open, readAll } from "./fetching.js";
+import { canonicalText, isObject, parseJson } from "./json.js";
+import { reportOf } from "./report.js";
+import { ServedLog } from "./served.js";
+import { agreesWithWebCrypto } from "./sha256.js";
+import { unknownSigners } from "./trust.js";
+import { verifyBundle } from "./verify.js";
+
+/**
+ * What the page asks for. `pin` is the checkpoint of this run that this browser remembers, `pinnedKeys` the keys.
+ * @typedef {{runId: string, pinnedKeys: string[] | null, pin: import("./checkpoint.js").Checkpoint | null}} Order
+ */
+
+/** Contents of artifacts are read too, where they are not more than this together. */
+const ARTIFACT_BYTES_MAX = 64 * 1024 * 1024;
+const PROGRESS_EVERY_MS = 100;
+
+/** @param {Order} order */
+async function check(order) {
+  if (!(await agreesWithWebCrypto())) {
+    throw new Unfinished("this browser's SHA-256 and the one of this page disagree, so that none can be relied on");
+  }
+  const started = performance.now();
+  const base = `/v1/workspace-runs/${order.runId}`;
+  const policy = await readAll("/v1/proof/policy");
+  const evidence = await shownEvidence(`${base}/evidence`);
+  const bundle = await open(`${base}/proof/bundle${evidence.readArtifacts ? "?artifacts=true" : ""}`);
+  const progress = new Progress(Number(bundle.headers.get("content-length")) || 0);
+  const source = new Source(bodyOf(bundle), (bytes) => progress.read(bytes));
+  const served = new ServedLog(bodyOf(await open(`${base}/events`, "application/x-ndjson")));
+  const options = { expectedRun: order.runId, allowOpen: true, pin: order.pin, shown: evidence.shown };
+  const result = await verifyBundle(source, policy, options, {
+    onProgress: (done, signed) => progress.judged(done, signed),
+    onEvents: (events) => served.compare(events),
+  });
+  if (result.verdict === "FAILED") await source.cancel();
+  const trust = await trustOf(result, order.pinnedKeys);
+  return { ...reportOf(result, served, trust), bytesRead: source.bytesRead, tookMs: performance.now() - started };
+}
+
+/**
+ * The evidence that the server shows, without its envelope; null before the run has ended.
+ * @param {string} path
+ */
+async function shownEvidence(path) {
+  try {
+    const bytes = await readAll(path);
+    return inner(bytes);
+  } catch (error) {
+    if (error instanceof Unfinished && error.status === 404) return { shown: null, readArtifacts: false };
+    throw error;
+  }
+}
+
+/** @param {Uint8Array} bytes @returns {{shown: Uint8Array, readArtifacts: boolean}} */
+function inner(bytes) {
+  try {
+    const answer = parseJson(bytes);
+    const evidence = isObject(answer) ? answer.evidence : null;
+    return { shown: encodeUtf8(canonicalText(evidence)), readArtifacts: areSmall(evidence) };
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    return { shown: bytes, readArtifacts: false }; // judged as it is: E_FORMAT
+  }
+}
+
+/** @param {unknown} evidence */
+function areSmall(evidence) {
+  const artifacts = isObject(evidence) && Array.isArray(evidence.artifacts) ? evidence.artifacts : [];
+  const bytes = artifacts.reduce(
+    (/** @type {number} */ sum, /** @type {any} */ artifact) => sum + Number(artifact?.sizeBytes),
+    0,
+  );
+  return artifacts.length > 0 && bytes <= ARTIFACT_BYTES_MAX;
+}
+
+/** @param {Awaited<ReturnType<typeof verifyBundle>>} result @param {string[] | null} pinned */
+async function trustOf({ verdict, findings }, pinned) {
+  if (pinned === null || verdict === "FAILED" || findings.policy === null) return null;
+  return unknownSigners([...findings.signers, ...(findings.log?.signers ?? [])], findings.policy.logs, pinned);
+}
+
+/** Tells the page how far the check is, not more often than it can be seen. */
+class Progress {
+  /** @param {number} bytesTotal 0 where it is not known. */
+  constructor(bytesTotal) {
+    this._state = { done: 0, signed: 0, bytes: 0, bytesTotal };
+    this._toldAt = 0;
+  }
+
+  /** @param {number} bytes */
+  read(bytes) {
+    this._state.bytes = bytes;
+    this._tell();
+  }
+
+  /** @param {number} done @param {number} signed */
+  judged(done, signed) {
+    this._state.done = done;
+    this._state.signed = signed;
+    this._tell();
+  }
+
+  _tell() {
+    const now = performance.now();
+    if (now - this._toldAt < PROGRESS_EVERY_MS) return;
+    this._toldAt = now;
+    postMessage({ kind: "progress", ...this._state });
+  }
+}
+
+addEventListener("message", async ({ data }) => {
+  try {
+    postMessage({ kind: "report", report: await check(data) });
+  } catch (error) {
+    // Whatever stops the check, a fault of this page's own code too, says nothing about the record.
+    postMessage({ kind: "unfinished", reason: error instanceof Error ? error.message : String(error) });
+  }
+});
