@@ -29,6 +29,7 @@ from api import (
     sign_in,
     usage_routes,
 )
+from api.dashboard.problems import problem_page, wants_page
 from api.dashboard.routes import ROUTERS
 from api.dashboard.visitors import SignInNeeded, to_sign_in
 from api.edge import Edge
@@ -86,8 +87,10 @@ async def health(_: Request) -> Response:
 
 
 async def refused(request: Request, error: Exception) -> Response:
-    """A typed refusal in the contract's envelope."""
+    """A typed refusal: in the contract's envelope, for a person who looks at pages as a page."""
     assert isinstance(error, Refusal)
+    if wants_page(request):
+        return await problem_page(request, error)
     status, headers, body = envelope(error, request.state.request_id)
     return Response(body, status, headers)
 

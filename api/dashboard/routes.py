@@ -5,6 +5,8 @@ from __future__ import annotations
 from api.dashboard import (
     artifacts_page,
     entrance,
+    keys_page,
+    problems,
     proof_page,
     raw_log,
     run_page,
@@ -21,5 +23,7 @@ ROUTERS = (
     raw_log.router,
     artifacts_page.router,
     sandboxes_page.router,
+    keys_page.router,
+    problems.router,
     static_files.router,
 )

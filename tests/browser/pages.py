@@ -44,6 +44,16 @@ def _kill(page: Page) -> None:
     page.get_by_role("heading", name="Kill this sandbox?").wait_for()
 
 
+def _new_key(page: Page) -> None:
+    page.get_by_role("button", name="Create a key").click()
+    page.get_by_role("dialog", name="Create an API key").wait_for()
+
+
+def _revoke(page: Page) -> None:
+    page.get_by_role("button", name="Revoke ci-main").click()
+    page.get_by_role("dialog", name="Revoke ci-main").wait_for()
+
+
 PAGES = (
     Shown("sign-in", lambda _: "/sign-in", signed_in=False),
     Shown("sign-in-refused", lambda _: "/sign-in", _wrong_key, signed_in=False, expected="status of 401"),
@@ -60,6 +70,12 @@ PAGES = (
     Shown("sandboxes-kill", lambda _: "/sandboxes", _kill),
     Shown("run-finished", lambda site: f"/workspace-runs/{site.ids['failed']}"),
     Shown("run-live", lambda site: f"/workspace-runs/{site.ids['running']}"),
+    Shown("keys", lambda _: "/keys"),
+    Shown("keys-create", lambda _: "/keys", _new_key),
+    Shown("keys-revoke", lambda _: "/keys", _revoke),
+    Shown("not-found", lambda _: "/workspace-runs/wsr_01m7zk0q8w", expected="status of 404"),
+    Shown("not-found-stranger", lambda _: "/nowhere", signed_in=False, expected="status of 404"),
+    Shown("link-used", lambda _: "/auth/link?token=used", signed_in=False, expected="status of 410"),
     Shown("keyboard", lambda _: "/workspace-runs", _help),
 )
 """Extend it: one line for every page, and for every state of a page that looks different."""

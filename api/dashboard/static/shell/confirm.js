@@ -3,12 +3,12 @@ import { element } from "./dom.js";
 
 /**
  * Whether the reader wants it.
- * @param {{title: string, text: string, action: string, danger?: boolean}} question `action` names what the
+ * @param {{title: string, text: string, action: string, keep?: string, danger?: boolean}} question `action` names what the
  *   button does
  * @returns {Promise<boolean>} false also for Escape
  */
-export function confirmed({ title, text, action, danger = false }) {
-  const keep = element("button", { class: "btn", type: "submit", value: "no", autofocus: true }, "Leave it");
+export function confirmed({ title, text, action, keep = "Leave it", danger = false }) {
+  const leave = element("button", { class: "btn", type: "submit", value: "no", autofocus: true }, keep);
   const act = element("button", { class: danger ? "btn btn--danger" : "btn btn--main", type: "submit", value: "yes" }, action);
   const dialog = /** @type {HTMLDialogElement} */ (
     element(
@@ -16,7 +16,7 @@ export function confirmed({ title, text, action, danger = false }) {
       { class: "dialog", "aria-labelledby": "confirm-title", "aria-describedby": "confirm-text" },
       element("h2", { id: "confirm-title" }, title),
       element("p", { class: "sec", id: "confirm-text" }, text),
-      element("form", { method: "dialog", class: "acts" }, keep, act),
+      element("form", { method: "dialog", class: "acts" }, leave, act),
     )
   );
   document.body.append(dialog);
