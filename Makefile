@@ -4,9 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOMS := evidence eventstore projections runs runner api cli client witness verifier
 
-.PHONY: help setup setup-dev demo test check sdists browser screenshots bench bench-setup crash fuzz conformance matrix races schemathesis docs vectors verifier format clean
+.PHONY: help setup setup-dev demo test check sdists browser screenshots dashboard-figures bench bench-setup crash fuzz conformance matrix races schemathesis docs vectors verifier format clean
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
 
 $(VENV)/.runtime: requirements/runtime.txt requirements/build.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("CrowNest needs Python 3.11 or newer, found " + sys.version.split()[0] + ". Set PYTHON=/path/to/python3.11." if sys.version_info < (3, 11) else 0)'
@@ -42,6 +42,9 @@ browser: setup-dev ## the dashboard in a real Chromium (BROWSER_ARGS="-k entranc
 
 screenshots: setup-dev ## every page at 360 and 1440, light and dark, into screenshots/ (SCREENSHOTS_ARGS="--only run")
 	@$(BIN)/python -m tests.browser.screenshots $(SCREENSHOTS_ARGS)
+
+dashboard-figures: setup-dev ## how quickly the log of a run is shown and scrolled (FIGURES_ARGS="--lines 50000 --rounds 5")
+	@$(BIN)/python -m tests.browser.figures $(FIGURES_ARGS)
 
 sdists: setup-dev ## run others' source distributions through run-archive (downloads them)
 	@$(BIN)/python -m tests.interop.sdists

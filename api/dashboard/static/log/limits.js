@@ -23,8 +23,9 @@ export const OVERSCAN = 0.75;
 
 /** The worker answers questions at least this often while it reads or searches. */
 export const SLICE_MS = 8;
-/** Growth is told at most this often. */
+/** Growth is told at most this often; while history is read, of which nobody reads along, less often. */
 export const GROWN_EVERY_MS = 50;
+export const GROWN_EVERY_MS_IN_HISTORY = 400;
 /** Facts and questions that wait between page and worker. */
 export const QUESTIONS_WAITING_MAX = 256;
 

@@ -132,7 +132,8 @@ export class LogView {
   showState() {
     const { lines } = this.now ?? NOTHING;
     if (this.list.isFollowing || this.session.connection.state === "replaying") this.linesSeen = lines;
-    this.scroller.setAttribute("aria-label", `Output, ${countOf(lines, "line")}`);
+    const label = `Output, ${countOf(lines, "line")}`;
+    if (this.scroller.getAttribute("aria-label") !== label) this.scroller.setAttribute("aria-label", label);
     this.state.show({
       connection: this.session.connection, isFollowing: this.list.isFollowing, isAsOf: this.lens.asOf !== null,
       newLines: lines - this.linesSeen, lines, stopped: this.stopped,

@@ -2,7 +2,7 @@
 
 import { Feed } from "./feed.js";
 import { Views } from "./lens.js";
-import { GROWN_EVERY_MS, ROWS_ASKED_MAX } from "./limits.js";
+import { GROWN_EVERY_MS, GROWN_EVERY_MS_IN_HISTORY, ROWS_ASKED_MAX } from "./limits.js";
 import { Lines } from "./lines.js";
 import { failureRow, textToCopy } from "./pick.js";
 import { Search } from "./search.js";
@@ -21,6 +21,7 @@ class Run {
     this.toldAt = -Infinity;
     this.timer = 0;
     this.isSearching = false;
+    this.isInHistory = true;
     this.feed = new Feed(runId, afterSeq, {
       take: (events) => this.take(events),
       turn: (state, retryInS) => this.turn(state, retryInS),
@@ -34,11 +35,13 @@ class Run {
       this.lines.add(event);
       if (!FACT_TYPES_OF_OUTPUT.has(event.type)) this.facts.push(event);
     }
-    if (performance.now() - this.toldAt >= GROWN_EVERY_MS) this.tellGrowth();
-    else if (this.timer === 0) this.timer = setTimeout(() => this.tellGrowth(), GROWN_EVERY_MS);
+    const everyMs = this.isInHistory ? GROWN_EVERY_MS_IN_HISTORY : GROWN_EVERY_MS;
+    if (performance.now() - this.toldAt >= everyMs) this.tellGrowth();
+    else if (this.timer === 0) this.timer = setTimeout(() => this.tellGrowth(), everyMs);
   }
 
   turn(state, retryInS) {
+    this.isInHistory = state === "replaying";
     this.tellGrowth();
     this.tell("connection", { state, seq: this.feed.seq, retryInS });
   }
