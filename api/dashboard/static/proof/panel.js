@@ -89,7 +89,6 @@ export class ProofPanel {
     this._section.replaceChildren(...document.adoptNode(page.body).childNodes);
     writeTimes(this._section);
     await this._begin();
-    this._tell("unchecked");
   }
 
   async _begin() {

@@ -1,6 +1,7 @@
 // The entry of the run page: joins the run's stream to log, proof, facts and replay.
 import { openRun } from "../log/session.js";
 import { mountLog } from "../log/view.js";
+import { mountProof } from "../proof/panel.js";
 import { Replay } from "../replay/replay.js";
 import { copyText } from "../shell/copy.js";
 import { say } from "../shell/dom.js";
@@ -22,6 +23,7 @@ session.addEventListener("grown", (event) => showGrowth(/** @type {CustomEvent} 
 const log = mountLog(section("log"), session);
 const replay = new Replay(section("replay"), { session, log, shown });
 const chip = new ProofChip(section("proof"), replay);
+mountProof(section("proof"), { session, runId });
 shown.addEventListener("shown", () => {
   chip.write();
   showOutput();

@@ -3,7 +3,9 @@
 const STATES = {
   verified: { tone: "seal", glyph: "hex-ok", word: "Verified here" },
   redacted: { tone: "seal", glyph: "hex-red", word: "Verified here, redacted" },
+  open: { tone: "open", glyph: "hex-open", word: "Whole so far, checked here" },
   failed: { tone: "bad", glyph: "hex-bad", word: "Proof failed" },
+  unchecked: { tone: "open", glyph: "hex-open", word: "Not checked here" },
   checking: { tone: "open", glyph: "hex-open", word: "Checking" },
   unfinished: { tone: "open", glyph: "hex-open", word: "Check not finished" },
 };
