@@ -5,6 +5,8 @@ import { takeSlot } from "./slots.js";
 import { breathe, Wakeable } from "./waiting.js";
 import { BadWire, NdjsonReader, SseReader } from "./wire.js";
 
+const SIGNED_OUT = "You are signed out here. Sign in again, and the log goes on.";
+
 /** The server refused for good: signed out, no such run. */
 class Refused extends Error {
   constructor(status, code, message) {
@@ -181,6 +183,7 @@ async function refusal(response) {
   } catch {
     // A proxy may answer in another form: the status says enough.
   }
+  if (response.status === 401) return new Refused(401, error.code, SIGNED_OUT);
   const canPass = response.status === 408 || response.status === 429 || response.status >= 500;
   if (canPass) return new Lost(error.message, Number(response.headers.get("retry-after")) || 0);
   return new Refused(response.status, error.code, error.message);

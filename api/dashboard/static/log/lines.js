@@ -23,6 +23,8 @@ const FACTS_WITHOUT_ROW = new Set(["archive_progress", "heartbeat", "outcome"]);
  * @property {number} line
  * @property {"stdout"|"stderr"|"fact"} kind
  * @property {number} seq
+ * @property {number} lastSeq the event that holds its last byte: a line may go on over several
+ * @property {number} nextSeq the event with which the next row begins, 0 while there is none
  * @property {number} time ms since epoch
  * @property {import("./paint.js").Span[]} spans
  * @property {number} rewrites
@@ -183,7 +185,9 @@ export class Lines {
   shown(row, lens, previous) {
     const stream = this.streamOf(row);
     const event = this.events.values[row];
-    const facts = { row, seq: this.moments.seqs.values[event], time: this.moments.times.values[event] };
+    const seq = this.moments.seqs.values[event];
+    const nextSeq = row + 1 < this.length ? this.moments.seqs.values[this.events.values[row + 1]] : 0;
+    const facts = { row, seq, lastSeq: seq, nextSeq, time: this.moments.times.values[event] };
     if (stream === FACT) {
       return { ...facts, line: 0, kind: "fact", spans: [], rewrites: 0, moreBytes: 0, isGone: false, isOpen: false,
         isBlockStart: false, fact: this.facts[this.starts.values[row]] };
@@ -191,11 +195,18 @@ export class Lines {
     const isOpen = this.openRows[stream] === row && lens.asOf === null;
     const [bytes, moreBytes] = this.bytesShown(row, lens);
     return {
-      ...facts, line: this.lineOf(row), kind: stream === STDOUT ? "stdout" : "stderr",
+      ...facts, lastSeq: Math.max(seq, this.lastSeqOf(row)), line: this.lineOf(row), kind: stream === STDOUT ? "stdout" : "stderr",
       spans: paint(bytes, this.styles.values[row]), rewrites: this.rewritesOf(row, isOpen), moreBytes,
       isGone: (this.kinds.values[row] & GONE) !== 0, isOpen,
       isBlockStart: stream === STDERR && (previous < 0 || this.streamOf(previous) !== STDERR), fact: null,
     };
+  }
+
+  /** The event that holds the last byte of a line. */
+  lastSeqOf(row) {
+    const { moments } = this;
+    const bytes = this.streamOf(row) === STDOUT ? moments.stdoutBytes : moments.stderrBytes;
+    return moments.seqs.values[Math.min(bytes.countUpTo(this.endOf(row) - 1), moments.length - 1)];
   }
 
   rewritesOf(row, isOpen) {

@@ -70,8 +70,11 @@ export class Pages {
   }
 }
 
-/** A row that is finished never changes: it stays the same object, and what shows it stays too. */
+/** A row that is finished, with another one behind it, never changes: what shows it stays too. */
 function kept(before, rows) {
   if (before === undefined) return rows;
-  return rows.map((row, at) => (before[at] && before[at].row === row.row && !before[at].isOpen ? before[at] : row));
+  return rows.map((row, at) => {
+    const known = before[at];
+    return known?.row === row.row && !known.isOpen && known.nextSeq !== 0 ? known : row;
+  });
 }

@@ -14,7 +14,7 @@ import { counted, countOf, since, size } from "./words.js";
  * @property {{row: number, nth: number}|null} current the hit that was jumped to
  * @property {number} linkedLine 0 for none
  * @property {number} linkedSeq
- * @property {Set<number>} badSeqs events that were changed after they were recorded
+ * @property {number[]} badSeqs events that were changed after they were recorded
  * @property {(time: number) => string} timeText
  */
 
@@ -37,16 +37,17 @@ function makeLine(row, look) {
   if (row.isBlockStart) names.push("ln--first");
   if (row.isGone) names.push("ln--gone");
   if (row.line === look.linkedLine || row.seq === look.linkedSeq) names.push("ln--at");
-  const isBad = look.badSeqs.has(row.seq);
-  if (isBad) names.push("ln--changed");
+  const badSeq = look.badSeqs.find((seq) => row.seq <= seq && seq <= row.lastSeq);
+  if (badSeq !== undefined) names.push("ln--changed");
   const code = element("code", {}, ...textOf(row, look));
   const made = element(
     "div", { class: names.join(" "), "data-line": row.line, "data-seq": row.seq },
     element("a", { href: `#L${row.line}`, "aria-label": `Line ${row.line}, event ${row.seq}` }, String(row.line)),
     element("time", { title: look.timeText(row.time) }, since(row.time - look.startedAt)), code,
   );
-  if (!isBad) return made;
-  return element("div", { "data-high": true }, made, changedNote(row.seq));
+  const isLastOfEvent = row.nextSeq === 0 || row.nextSeq > (badSeq ?? 0);
+  if (badSeq === undefined || !isLastOfEvent) return made;
+  return element("div", { "data-high": true }, made, changedNote(badSeq));
 }
 
 function textOf(row, look) {

@@ -38,7 +38,8 @@ export class LogView {
     this.stopped = null;
     this.missing = "";
     this.linesSeen = 0;
-    this.badSeqs = new Set();
+    /** @type {number[]} events that were changed after they were recorded */
+    this.badSeqs = [];
     this.startedAt = 0;
     this.finder = new Finder(session, { show: (hit) => void this.showRow(hit.row), changed: () => this.searchChanged() });
     this.tools = new Tools(this.actions(), `/workspace-runs/${encodeURIComponent(session.runId)}/log`);
@@ -215,7 +216,7 @@ export class LogView {
   }
 
   async jumpToFailure() {
-    if (this.badSeqs.size > 0) return this.scrollToSeq(Math.min(...this.badSeqs));
+    if (this.badSeqs.length > 0) return this.scrollToSeq(Math.min(...this.badSeqs));
     const row = await this.session.failure();
     if (row < 0) return say("No line looks like a failure");
     const { line } = await this.session.place({ row, lens: this.lens });
@@ -290,7 +291,7 @@ export class LogView {
   }
 
   markChanged(badSeqs) {
-    this.badSeqs = new Set(badSeqs);
+    this.badSeqs = badSeqs;
     if (badSeqs.length > 0) this.tools.failure.hidden = false;
     this.list.remake();
   }
