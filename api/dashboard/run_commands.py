@@ -8,19 +8,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from api.dashboard.run_facts import RunFacts
 from evidence.fold import TERMINAL_STATUSES, RunFold
 from runs.decide import EXTERNAL
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """Lines for a shell, under a few words on what they do. `notes` say what they cannot repeat."""
+    """Lines for a shell, under a few words on what they do. `notes` say what they cannot repeat.
+
+    Where the one line ends in the number of the event that is shown, that is `seq`: a script keeps it true.
+    """
 
     title: str
     lines: Sequence[str]
     notes: Sequence[str] = field(default=())
+    seq: int | None = None
 
     @property
     def text(self) -> str:
@@ -28,23 +33,25 @@ class CommandLine:
         return "\n".join(self.lines)
 
 
-def command_lines(fold: RunFold, seq: int) -> Sequence[CommandLine]:
-    """The commands for the run as it stands at event `seq`."""
-    run_id = fold.run_id
+def command_lines(facts: RunFacts) -> Sequence[CommandLine]:
+    """What can be done with the run now, and from the event that is shown."""
+    fold, run_id = facts.fold, facts.fold.run_id
     logs = f"crownest workspace-runs logs {run_id}"
-    if fold.status not in TERMINAL_STATUSES:
+    resume = [f"{logs} --after-seq {facts.seq}"]
+    if facts.now["status"] not in TERMINAL_STATUSES:
         return (
-            CommandLine("Follow from here", [f"{logs} --after-seq {seq}"]),
+            CommandLine("Follow from here", resume, seq=facts.seq),
             repeat(fold),
             CommandLine("Cancel", [f"crownest workspace-runs cancel {run_id}"]),
         )
+    evidence = [f"crownest workspace-runs evidence {run_id} --output evidence.json"]
     return (
         CommandLine("Read the log again", [logs]),
-        CommandLine("Resume after an event, here the first", [f"{logs} --after-seq 1"]),
+        CommandLine("Resume after this event", resume, seq=facts.seq)
+        if facts.is_past
+        else CommandLine("Resume after an event, here the first", [f"{logs} --after-seq 1"]),
         repeat(fold),
-        CommandLine(
-            "Read the evidence", [f"crownest workspace-runs evidence {run_id} --output evidence.json"]
-        ),
+        CommandLine("Read the evidence", evidence),
         verify(run_id),
     )
 
@@ -72,7 +79,7 @@ def repeat(fold: RunFold) -> CommandLine:
 
 
 def quote(text: str) -> str:
-    """One word for a shell. Characters that a terminal would obey are written as escapes (`$'…'`)."""
+    """One word for a shell. What a terminal would obey, but for new lines, is written as escapes (`$'…'`)."""
     if not _CONTROL.search(text):
         return shlex.quote(text)
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
@@ -81,8 +88,6 @@ def quote(text: str) -> str:
 
 def _escape(match: re.Match[str]) -> str:
     code = ord(match.group())
-    if match.group() == "\n":
-        return "\\n"
     return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}"
 
 

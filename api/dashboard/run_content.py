@@ -129,7 +129,7 @@ async def run_content(store: Store, facts: RunFacts, now_ms: int, verdict: KeptV
         artifacts=artifacts,
         artifacts_word=_artifacts_word(artifacts),
         source_rows=_source_rows(run),
-        commands=command_lines(fold, facts.seq),
+        commands=command_lines(facts),
         again=repeat(fold),
         cancel_text=_cancel_text(facts),
         is_over=facts.is_over,

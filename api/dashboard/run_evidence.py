@@ -9,6 +9,7 @@ from typing import Any
 from api.dashboard.run_facts import RunFacts
 from api.dashboard.words import (
     CLASSES,
+    DIGEST_START_CHARS,
     REASONS,
     counted,
     duration_text,
@@ -118,7 +119,7 @@ def _place(facts: RunFacts) -> Iterator[Row]:
     yield Row(
         "Template",
         run["templateSlug"],
-        codes=[short_digest(run["templateVersion"].removeprefix("sha256-"))],
+        codes=[f"{run['templateVersion'].removeprefix('sha256-')[:DIGEST_START_CHARS]}…"],
         copied=run["templateVersion"],
     )
     if "sandboxId" in run:

@@ -54,6 +54,25 @@ def _revoke(page: Page) -> None:
     page.get_by_role("dialog", name="Revoke ci-main").wait_for()
 
 
+def _in_the_past(page: Page) -> None:
+    slider = page.get_by_role("slider", name="Position in the run")
+    page.locator("#log .ln").first.wait_for()
+    slider.focus()
+    page.keyboard.press("Home")
+    page.locator("#asof").wait_for()
+    for _ in range(6):
+        page.keyboard.press("ArrowRight")
+    page.locator("#run-status", has_text="Running").wait_for()
+
+
+def _run_again(page: Page) -> None:
+    page.locator("#again summary").click()
+
+
+def _asked_to_cancel(page: Page) -> None:
+    page.locator("#cancel summary").click()
+
+
 PAGES = (
     Shown("sign-in", lambda _: "/sign-in", signed_in=False),
     Shown("sign-in-refused", lambda _: "/sign-in", _wrong_key, signed_in=False, expected="status of 401"),
@@ -69,6 +88,12 @@ PAGES = (
     Shown("sandboxes-ended", lambda _: "/sandboxes?status=ended"),
     Shown("sandboxes-kill", lambda _: "/sandboxes", _kill),
     Shown("run-finished", lambda site: f"/workspace-runs/{site.ids['failed']}"),
+    Shown("run-succeeded", lambda site: f"/workspace-runs/{site.ids['succeeded']}"),
+    Shown("run-canceled", lambda site: f"/workspace-runs/{site.ids['canceled']}"),
+    Shown("run-waiting", lambda site: f"/workspace-runs/{site.ids['waiting']}"),
+    Shown("run-replay", lambda site: f"/workspace-runs/{site.ids['failed']}", _in_the_past),
+    Shown("run-again", lambda site: f"/workspace-runs/{site.ids['failed']}", _run_again),
+    Shown("run-cancel", lambda site: f"/workspace-runs/{site.ids['running']}", _asked_to_cancel),
     Shown("run-live", lambda site: f"/workspace-runs/{site.ids['running']}"),
     Shown("keys", lambda _: "/keys"),
     Shown("keys-create", lambda _: "/keys", _new_key),

@@ -17,11 +17,13 @@ export class Replay {
   /** @type {Position | null} where it stands, null at the end */
   #position = null;
   #span = { from: 0, to: 0, lastSeq: 1 };
-  /** @type {object | null} what is looked for next: only the newest wish counts */
+  /** @type {{seq?: number, time?: number} | null} what is looked for next: only the newest wish counts */
   #wish = null;
   #isSeeking = false;
   #isPlaying = false;
   #isDrawing = false;
+  /** @type {(() => void) | null} ends the pause between two drawings */
+  #drawNow = null;
 
   /**
    * @param {HTMLElement} root `#replay`
@@ -47,7 +49,10 @@ export class Replay {
       if (this.#wish !== null) this.seek(this.#wish);
       void this.#draw();
     });
-    session.addEventListener("connection", () => void this.#draw());
+    session.addEventListener("connection", () => {
+      this.#drawNow?.(); // all that there was has been read, or the end has come
+      void this.#draw();
+    });
     shown.addEventListener("shown", () => this.strip.show(this.#position, this.#span.lastSeq));
     document.addEventListener("click", (event) => this.#onClick(event));
     this.#bindKeys();
@@ -83,7 +88,8 @@ export class Replay {
    */
   step(events) {
     this.pause();
-    const seq = (this.#position?.seq ?? this.lastSeq) + events;
+    const from = this.#wish?.seq ?? this.#position?.seq ?? this.lastSeq; // keys come faster than answers
+    const seq = from + events;
     if (seq >= this.lastSeq && !this.isReading) this.leave();
     else this.seek({ seq: Math.max(seq, 1) });
   }
@@ -119,9 +125,9 @@ export class Replay {
         skipIdle: this.bar.skipIdle,
       });
       shownAt = now;
-      if (!this.#isPlaying || this.#position !== at) continue;
-      if (next.seq <= at.seq) break;
       const there = time >= next.time ? await this.session.positionAt({ time }) : at;
+      if (!this.#isPlaying || this.#position !== at) continue; // paused or moved meanwhile
+      if (next.seq <= at.seq) break;
       this.#move({ ...there, time });
     }
     if (this.#isPlaying) this.leave();
@@ -184,9 +190,12 @@ export class Replay {
     this.#span = { from: histogram.from, to: histogram.to, lastSeq: Math.max(last.seq, 1) };
     this.bar.showHistogram(histogram);
     this.#show();
-    await new Promise((resume) => setTimeout(resume, REDRAW_MS));
+    await new Promise((resume) => {
+      this.#drawNow = () => resume(undefined);
+      setTimeout(resume, REDRAW_MS);
+    });
     this.#isDrawing = false;
-    if (last.seq < (await this.session.positionAt({ seq: Number.MAX_SAFE_INTEGER })).seq) void this.#draw();
+    if (last.seq < this.lastSeq) void this.#draw();
   }
 
   /** @param {MouseEvent} event */

@@ -1,4 +1,5 @@
 // The strip "As it was": says that the past is shown, which event it is, and the way back.
+import { showSeq } from "../run/seq.js";
 
 export class Strip {
   /** @param {HTMLElement} root `#asof` */
@@ -14,7 +15,7 @@ export class Strip {
   show(position, lastSeq) {
     this.root.hidden = position === null;
     if (position === null) return;
-    for (const one of document.querySelectorAll("[data-as-of-seq]")) write(one, String(position.seq));
+    showSeq(position.seq);
     write(this.root.querySelector("[data-head]"), lastSeq.toLocaleString("en"));
     write(this.root.querySelector("[data-as-of-time]"), `${new Date(position.time).toISOString().slice(11, 23)} UTC`);
   }

@@ -9,6 +9,7 @@ import { onKey } from "../shell/keys.js";
 import { watchCancel } from "./cancel.js";
 import { goToSection, watchSections } from "./panel.js";
 import { ProofChip } from "./proof_chip.js";
+import { showSeq } from "./seq.js";
 import { ShownRun } from "./shown.js";
 import { sizeText } from "./words.js";
 
@@ -19,14 +20,15 @@ let counts = null;
 const session = openRun(runId);
 const shown = new ShownRun(root);
 session.addEventListener("facts", (event) => shown.take(/** @type {CustomEvent} */ (event).detail.events));
-session.addEventListener("grown", (event) => showGrowth(/** @type {CustomEvent} */ (event).detail));
 const log = mountLog(section("log"), session);
 const replay = new Replay(section("replay"), { session, log, shown });
+session.addEventListener("grown", (event) => showGrowth(/** @type {CustomEvent} */ (event).detail));
 const chip = new ProofChip(section("proof"), replay);
 mountProof(section("proof"), { session, runId });
 shown.addEventListener("shown", () => {
   chip.write();
   showOutput();
+  if (!replay.isOn && replay.lastSeq > 0) showSeq(replay.lastSeq);
 });
 document.addEventListener("as-of", (event) => {
   counts = /** @type {CustomEvent} */ (event).detail ?? session.grown;
@@ -46,10 +48,13 @@ function showOutput() {
   if (counts !== null) write("[data-output]", `stdout ${sizeText(counts.stdoutBytes)}, stderr ${sizeText(counts.stderrBytes)}`);
 }
 
-/** @param {{lines: number, bytes: number, stdoutBytes: number, stderrBytes: number}} detail */
+/** @param {{seq: number, lines: number, bytes: number, stdoutBytes: number, stderrBytes: number}} detail */
 function showGrowth(detail) {
   const { lines, bytes } = detail;
-  if (document.getElementById("asof")?.hidden) counts = detail;
+  if (!replay.isOn) {
+    counts = detail;
+    showSeq(detail.seq);
+  }
   showOutput();
   write("[data-lines]", `${lines.toLocaleString("en")} ${lines === 1 ? "line" : "lines"}`);
   write("[data-bytes]", sizeText(bytes));
