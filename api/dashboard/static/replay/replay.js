@@ -187,9 +187,11 @@ export class Replay {
       this.session.histogram(BUCKETS),
       this.session.positionAt({ seq: Number.MAX_SAFE_INTEGER }),
     ]);
-    this.#span = { from: histogram.from, to: histogram.to, lastSeq: Math.max(last.seq, 1) };
-    this.bar.showHistogram(histogram);
-    this.#show();
+    if (last.seq > 0) {
+      this.#span = { from: histogram.from, to: histogram.to, lastSeq: last.seq };
+      this.bar.showHistogram(histogram);
+      this.#show();
+    }
     await new Promise((resume) => {
       this.#drawNow = () => resume(undefined);
       setTimeout(resume, REDRAW_MS);
