@@ -90,6 +90,8 @@ class RunContent:
     is_recorded: bool
     is_past: bool
     is_sealed: bool
+    is_checked: bool
+    """Whether this server has verified it: that happens soon after the seal."""
     now_ms: int
     seq: int
     head: int
@@ -136,6 +138,7 @@ async def run_content(store: Store, facts: RunFacts, now_ms: int, verdict: KeptV
         is_recorded=fold.template["slug"] == EXTERNAL,
         is_past=facts.is_past,
         is_sealed=facts.seal is not None,
+        is_checked=verdict is not None,
         now_ms=now_ms,
         seq=facts.seq,
         head=facts.head,

@@ -103,6 +103,7 @@ def test_the_page_is_whole_without_script_and_says_the_same_with_it(site: Site, 
     run_id = site.run("python3 steps.py 0 0", FILES, metadata={"repo": "acme/ledger"})
     open_run(page, run_id)
     expect(page.get_by_text("waiting", exact=True)).to_be_visible()
+    expect(page.locator("#proof-chip")).to_have_text("Verified by server")
     shown = [page.locator(part).inner_text() for part in ("#run-head", "#evidence", "#commands")]
     page.locator("#replay [data-first]").click()
     expect(page.locator("#asof")).to_be_visible()

@@ -10,6 +10,9 @@ const PAGES_KEPT_MAX = 200;
 const PAUSE_MS = 150;
 const RETRY_MS = 1000;
 const FAILURES_MAX = 10;
+/** The server verifies a run soon after its end: so often its word is asked for, and so long apart. */
+const VERDICT_ASKED_MAX = 5;
+const VERDICT_MS = 2000;
 
 /**
  * The parts marked `data-live` are made by the server alone: this asks for the page again, now or with
@@ -27,6 +30,7 @@ export class ShownRun extends EventTarget {
   #present;
   #isAsking = false;
   #failures = 0;
+  #verdictAsked = 0;
 
   /** @param {HTMLElement} root `#run` */
   constructor(root) {
@@ -36,6 +40,7 @@ export class ShownRun extends EventTarget {
     this.clocks.synchronise(Number(root.dataset.now));
     this.renderedSeq = Number(root.dataset.seq);
     this.#present = root.dataset.past === undefined ? null : undefined;
+    this.#awaitVerdict(root);
   }
 
   get isOver() {
@@ -116,6 +121,7 @@ export class ShownRun extends EventTarget {
       this.renderedSeq = Math.max(this.renderedSeq, Number(root.dataset.seq));
       this.root.dataset.over = root.dataset.over;
       this.clocks.synchronise(Number(root.dataset.now));
+      this.#awaitVerdict(root);
     }
     this.#present = seq === null && (this.#facts.at(-1) ?? 0) > Number(root.dataset.seq) ? undefined : seq;
     writeTimes();
@@ -123,6 +129,21 @@ export class ShownRun extends EventTarget {
     if (focused !== null && !focused.isConnected) document.querySelector("#run-head .end summary")?.focus();
     if (seq === null && this.isOver && !wasOver) say(statusText());
     this.dispatchEvent(new CustomEvent("shown", { detail: { seq, isOver: this.isOver } }));
+  }
+
+  /**
+   * Asks again where the run has ended and the server has not verified it yet.
+   * @param {HTMLElement} root `#run` of the newest page
+   */
+  #awaitVerdict(root) {
+    if (root.dataset.over !== "true" || root.dataset.checked === "true") return;
+    if (this.#verdictAsked >= VERDICT_ASKED_MAX) return;
+    this.#verdictAsked += 1;
+    setTimeout(() => {
+      if (this.#present !== null) return;
+      this.#present = undefined;
+      void this.#ask();
+    }, VERDICT_MS);
   }
 
   /**
