@@ -17,6 +17,7 @@ from tests.serving import FINISH_S_MAX, Running, serving
 
 T = TypeVar("T")
 SAME_ORIGIN = {"sec-fetch-site": "same-origin"}
+FOR_PEOPLE = {"accept": "text/html"}
 COMMAND = "echo out; echo err >&2; printf x > kept.txt; exit 3"
 
 
@@ -34,7 +35,7 @@ def failed(running: Running) -> dict[str, Any]:
 @pytest.fixture
 def browser(running: Running) -> Iterator[httpx2.Client]:
     """A browser that is signed in with the first key."""
-    with httpx2.Client(base_url=running.url, timeout=FINISH_S_MAX) as one:
+    with httpx2.Client(base_url=running.url, headers=FOR_PEOPLE, timeout=FINISH_S_MAX) as one:
         one.post("/sign-in", data={"key": running.key}, headers=SAME_ORIGIN)
         yield one
 
@@ -262,7 +263,7 @@ def test_unknown_malformed_and_foreign_ids_are_not_found_alike(
 ) -> None:
     """Nothing tells a run of another organisation from one that never was."""
     made = running.http.post("/v1/orgs", json={"name": "Others"})
-    with httpx2.Client(base_url=running.url, timeout=FINISH_S_MAX) as stranger:
+    with httpx2.Client(base_url=running.url, headers=FOR_PEOPLE, timeout=FINISH_S_MAX) as stranger:
         stranger.post("/sign-in", data={"key": made.json()["secret"]}, headers=SAME_ORIGIN)
         foreign = stranger.get(f"/workspace-runs/{failed['id']}")
         unknown = stranger.get(f"/workspace-runs/wsr_{'a' * 26}")
@@ -270,6 +271,8 @@ def test_unknown_malformed_and_foreign_ids_are_not_found_alike(
     assert {answer.status_code for answer in (foreign, unknown, malformed)} == {404}
     assert _without_ids(foreign.text) == _without_ids(unknown.text)
     assert COMMAND not in foreign.text
+    assert "No run with this id here" in foreign.text
+    assert "<b>" not in malformed.text
 
 
 def _without_ids(text: str) -> str:

@@ -206,3 +206,16 @@ def test_nothing_scrolls_sideways(site: Site, page: Page, width: int) -> None:
     page.locator("#replay [data-first]").click()
     expect(page.locator("#asof")).to_be_visible()
     assert page.evaluate(wide) == 0
+
+
+def test_an_unknown_run_is_not_found_in_words(site: Site, page: Page, watched: Watch) -> None:
+    """With what to look at, and a way back to the list: whatever the address is made of."""
+    watched.expect("status of 404")
+    for run_id in (f"wsr_{'a' * 26}", "wsr_short", "nonsense", "wsr_%3Cb%3E"):
+        answer = page.goto(f"/workspace-runs/{run_id}")
+        assert answer is not None
+        assert answer.status == 404
+        expect(page.get_by_role("heading", level=1)).to_have_text(
+            re.compile("^(No run with this id here|Nothing is at this address)$")
+        )
+        expect(page.locator("main").get_by_role("link").first).to_be_visible()

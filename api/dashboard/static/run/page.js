@@ -34,7 +34,6 @@ document.addEventListener("as-of", (event) => {
   counts = /** @type {CustomEvent} */ (event).detail ?? session.grown;
   showOutput();
 });
-mountProof(section("proof"), { session, log, runId });
 watchCancel(runId);
 watchSections();
 onKey("p", "go to the proof panel", () => goToSection("proof"));
