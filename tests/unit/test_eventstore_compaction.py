@@ -298,7 +298,7 @@ async def test_runs_of_an_earlier_version_are_compacted(tmp_path: Path) -> None:
         await world.create("wsr_open")
         await world.add(10, "wsr_open")
     damage(
-        tmp_path, "DROP TABLE packs", "DROP TABLE unpacked", "DELETE FROM migrations WHERE version = 5",
+        tmp_path, "DROP TABLE packs", "DROP TABLE unpacked", "DELETE FROM migrations WHERE version >= 5",
         "PRAGMA user_version = 4",
     )  # fmt: skip
     async with opened("sqlite", tmp_path) as world:
