@@ -100,9 +100,9 @@ class Record:
     expires_at_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Append:
-    """One atomic request to the log.
+    """One atomic request to the log. Treat it as read-only, like `StoredEvent`.
 
     `expected_head` is the size the caller decided on (0 creates the stream; None accepts any existing
     stream). `created_at_ms` is used when the caller had to know the time beforehand (the end of a run);
@@ -134,7 +134,7 @@ class Redaction:
     expected_head: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Appended:
     """What became durable: the events' seqs are `first_seq..last_seq` (empty append: last_seq < first_seq).
 

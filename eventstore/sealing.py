@@ -25,12 +25,13 @@ SEQ_MAX = 2**32 - 1
 _TYPE = re.compile(r"[a-z_]{1,32}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StreamHead:
     """A stream's end as the append path carries it: all that sealing the next event needs.
 
     `last_leaf` is the next event's `prev` (the genesis hash before the first one), `tree` the compact
-    range over all leaves (never changed in place), `payload_bytes` the sum of all payload sizes.
+    range over all leaves (never changed in place), `payload_bytes` the sum of all payload sizes. Treat it
+    as read-only: like `StoredEvent` it is not frozen only because every append makes one.
     """
 
     stream: str
@@ -59,7 +60,7 @@ class StreamHead:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sealed:
     """What one append adds: rows in seq order, the head after them, and full 256-leaf blocks by index."""
 

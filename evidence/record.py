@@ -127,6 +127,7 @@ def parse_hash(text: str) -> bytes:
     return data
 
 
+@lru_cache(maxsize=64)  # sealing, the views and who appends ask for one time each
 def format_time(ms: int) -> str:
     """Unix milliseconds as `YYYY-MM-DDTHH:MM:SS.mmmZ` (P2.1)."""
     second, millisecond = divmod(ms, 1000)

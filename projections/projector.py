@@ -41,9 +41,14 @@ class Projections:
         if not stream.startswith("wsr_"):
             rows = [project_organization_event(views, stream, _event(new, stored)) for new, stored in events]
             return rows[-1] if rows else None
-        events = [pair for pair in events if pair[0].type != "redaction"]
-        if not events:  # a redaction changes no view: what was counted stays counted (P7)
+        kinds = {new.type for new, _ in events}
+        if "redaction" in kinds:  # it changes no view: what was counted stays counted (P7)
+            events = [pair for pair in events if pair[0].type != "redaction"]
+        if not events:
             return views.get("runs", stream)
+        if len(kinds) == 1 and kinds <= OUTPUT_TYPES:  # nearly every append
+            _fold_output(self._fold_before(views, stream, events[0][1].seq), events[0][0].type, events)
+            return None
         return self._apply_run(views, stream, events)
 
     def forget(self) -> None:

@@ -114,7 +114,6 @@ class RecordingSession(RunSession):
         """
         self._heard[self.run_id] = self._now_ms()
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        answer.add_done_callback(_retrieved)
         self._waiting.append(_Waiting(batch, answer))
         if self._appender is None:
             self._appender = asyncio.create_task(self._append_all(), name=f"recording {self.run_id}")
@@ -168,7 +167,7 @@ class RecordingSession(RunSession):
                 if waiting.answer.done():
                     continue  # whoever asked is gone
                 if isinstance(outcome, Refusal):
-                    waiting.answer.set_exception(outcome)
+                    _fail(waiting.answer, outcome)
                 else:
                     waiting.answer.set_result(outcome)
             return
@@ -183,8 +182,7 @@ class RecordingSession(RunSession):
             if event.type not in OUTPUT_TYPES:
                 self._take({**event.fields, "type": event.type, "seq": seq, "createdAt": created_at})
         for batch, size in plan.placed:
-            producer = self.producers.setdefault(batch.producer_id, _Producer())
-            stored = producer.note(batch.number, self._limits.recorded_batches_kept)
+            stored = self._producer(batch.producer_id).note(batch.number, self._limits.recorded_batches_kept)
             stored.size, stored.events = size, len(batch.events)
             stored.stdout_bytes, stored.stderr_bytes = len(batch.stdout), len(batch.stderr)
         stdout, stderr = b"".join(plan.stdout), b"".join(plan.stderr)
@@ -198,18 +196,23 @@ class RecordingSession(RunSession):
         kind = event["type"]
         if kind in OUTPUT_TYPES:
             mark = event["producer"]
-            producer = self.producers.setdefault(mark["id"], _Producer())
-            stored = producer.note(mark["number"], self._limits.recorded_batches_kept)
+            stored = self._producer(mark["id"]).note(mark["number"], self._limits.recorded_batches_kept)
             stored.size, stored.events = event["seq"], stored.events + 1
             if kind == "stdout":
                 stored.stdout_bytes += raw_size(event)
             else:
                 stored.stderr_bytes += raw_size(event)
         elif kind == "status" and event["status"] == "extracting":
-            producer = self.producers.setdefault(event["runner"], _Producer())
-            producer.note(1, self._limits.recorded_batches_kept).size = event["seq"] + 1  # `running`
+            began = self._producer(event["runner"]).note(1, self._limits.recorded_batches_kept)
+            began.size = event["seq"] + 1  # `running`
         elif kind == "outcome":
             self.ended_early.set()
+
+    def _producer(self, producer_id: str) -> _Producer:
+        found = self.producers.get(producer_id)
+        if found is None:
+            found = self.producers[producer_id] = _Producer()
+        return found
 
 
 class _Plan:
@@ -359,10 +362,9 @@ def run_ended(status: str) -> Refusal:
     )
 
 
-def _retrieved(answer: asyncio.Future[int]) -> None:
-    """Nobody may be left to hear of a failure: that is no failure of its own."""
-    if not answer.cancelled():
-        answer.exception()
+def _fail(answer: asyncio.Future[int], error: BaseException) -> None:
+    answer.set_exception(error)
+    answer.exception()  # nobody may be left to hear of it: that is no failure of its own
 
 
 def _refuse(group: Sequence[_Waiting] | deque[_Waiting], error: BaseException) -> None:
@@ -372,4 +374,4 @@ def _refuse(group: Sequence[_Waiting] | deque[_Waiting], error: BaseException) -
         if isinstance(error, asyncio.CancelledError):
             waiting.answer.cancel()
         else:
-            waiting.answer.set_exception(error)
+            _fail(waiting.answer, error)

@@ -137,7 +137,7 @@ class SqliteTransaction:
 
     def log_size(self) -> int:
         """Entries of the global log so far."""
-        return self._tree().size
+        return (self._log_tree or self._tree()).size  # asked at every append
 
     def add_log_entry(self, entry: LogEntry) -> None:
         """Add an entry to the global log and grow its tree."""
