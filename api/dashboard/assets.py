@@ -48,5 +48,10 @@ def asset_path(name: str) -> str:
     return f"{PREFIX}/{digest()}/{name}"
 
 
+def module_paths(*folders: str) -> list[str]:
+    """Where the modules of these folders are: a page that names them early need not find them one by one."""
+    return [asset_path(name) for name in assets() if name.endswith(".js") and name.split("/")[0] in folders]
+
+
 def _media_type(path: Path) -> str:
     return MEDIA_TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.dashboard.assets import asset_path
+from api.dashboard.assets import asset_path, module_paths
 from api.dashboard.visitors import visit_of
 from api.dashboard.words import short_digest, size_text
 
@@ -58,11 +58,12 @@ def page(request: Request, template: str, *, status: int = HTTPStatus.OK, **cont
 
 
 def _frame(request: Request) -> dict[str, Any]:
-    """`asset`, `visit`, `path`, `places`, and what this browser chose: `theme` and `times`."""
+    """`asset`, `modules`, `visit`, `path`, `places`, and what this browser chose: `theme` and `times`."""
     theme = request.cookies.get("crownest_theme", "")
     times = request.cookies.get("crownest_times", "")
     return {
         "asset": asset_path,
+        "modules": module_paths,
         "visit": visit_of(request),
         "path": request.url.path,
         "places": PLACES,
