@@ -123,6 +123,23 @@ def test_the_keys_of_the_readme(site: Site, page: Page, ended: str) -> None:
     expect(page).to_have_url(re.compile(r"/workspace-runs/wsr_\w+$"))
 
 
+def test_space_and_arrows_work_the_control_that_has_the_focus(site: Site, page: Page, ended: str) -> None:
+    """They are keys of replay everywhere else."""
+    loaded(page, ended)
+    page.locator("#again summary").focus()
+    page.keyboard.press("Space")
+    expect(page.get_by_role("heading", name="Run again")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("heading", name="Run again")).to_be_hidden()
+    page.get_by_role("radio", name="Time", exact=True).focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("radio", name="Seq")).to_be_checked()
+    expect(page.locator("#asof")).to_be_hidden()
+    page.locator("#log .log").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#asof")).to_be_visible()
+
+
 def test_the_slider_is_one_for_keyboards_and_readers(site: Site, page: Page, ended: str) -> None:
     """A real range field with words for where it stands, over time and over events."""
     head = len(events_of(site, ended))

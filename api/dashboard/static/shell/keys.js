@@ -2,7 +2,10 @@
 import { choose, chosen } from "./choices.js";
 import { element } from "./dom.js";
 
-/** @type {Map<string, {help: string, act: (event: KeyboardEvent) => void}>} */
+/** What works a control is the control's own while it has the focus. */
+const CONTROLS = "a, button, summary, input, select, textarea, [role=slider]";
+const CONTROL_KEYS = new Set([" ", "Enter", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"]);
+/** @type {Map<string, {help: string, act: (event: KeyboardEvent) => unknown}>} */
 const bound = new Map();
 /** @type {HTMLDialogElement | null} */
 let dialog = null;
@@ -11,7 +14,7 @@ let dialog = null;
  * Lets a key do something outside fields, and lists it in the help.
  * @param {string} key as `KeyboardEvent.key` names it: "n", "N", "Escape", " "
  * @param {string} help what it does, in a few words
- * @param {(event: KeyboardEvent) => void} act
+ * @param {(event: KeyboardEvent) => unknown} act false: there was nothing to do, the browser may act
  */
 export function onKey(key, help, act) {
   bound.set(key, { help, act });
@@ -25,8 +28,8 @@ export function watchKeys() {
     if (isTyping(event.target) || document.querySelector("dialog[open]") !== null) return;
     const found = bound.get(event.key);
     if (found === undefined || (chosen("keys") === "off" && event.key.length === 1)) return;
-    event.preventDefault();
-    found.act(event);
+    if (CONTROL_KEYS.has(event.key) && event.target instanceof Element && event.target.matches(CONTROLS)) return;
+    if (found.act(event) !== false) event.preventDefault();
   });
   for (const button of document.querySelectorAll("[data-open-keys]")) {
     button.addEventListener("click", openHelp);
