@@ -6,6 +6,7 @@ from api.dashboard import (
     artifacts_page,
     entrance,
     keys_page,
+    log_page,
     problems,
     proof_page,
     raw_log,
@@ -13,6 +14,7 @@ from api.dashboard import (
     runs_page,
     sandboxes_page,
     static_files,
+    usage_page,
 )
 
 ROUTERS = (
@@ -23,6 +25,8 @@ ROUTERS = (
     raw_log.router,
     artifacts_page.router,
     sandboxes_page.router,
+    usage_page.router,
+    log_page.router,
     keys_page.router,
     problems.router,
     static_files.router,

@@ -351,3 +351,56 @@ def test_artifacts_are_listed_with_their_run_and_sent_as_files(running: Running,
 def test_a_last_line_is_plain_text(line: str, shown: str) -> None:
     """What a terminal would show in the end, without control characters, and not too long."""
     assert plain(line) == shown
+
+
+def test_usage_shows_what_was_used_and_what_is_allowed(running: Running, reader: Reader) -> None:
+    """The same numbers in the plots and in the tables under them; the range lies in the address."""
+    place = project(running, "used")
+    running.http.patch(f"/v1/projects/{place}", json={"limits": {"artifactBytes": 10}})
+    running.run("exit 3", projectId=place)
+    running.run("true", projectId=place, artifacts=[{"path": "a.txt"}])
+    running.http.post(f"/v1/workspace-runs/{running.create(projectId=place)}/cancel")
+    text = reader.get(f"/usage?project={place}")
+    assert "<dt>Runs ended</dt><dd>3<" in text
+    assert "1 failed, 1 canceled" in text
+    assert "Runs that ended on each day: 3 in all, 3 at most." in text
+    table = text[text.index("<caption class") :]
+    assert re.search(r"<td class=\"r\">1</td><td class=\"r\">1</td><td class=\"r\">1</td>", table)
+    assert text.count('class="s2 part"') == 2, "the failed run, today, in both sizes of the plot"
+    assert "Artifacts stored, <bdi>used</bdi>" in text
+    assert "1 B of 10 B" in text
+    assert "enterprise plan" in text
+    for chosen in ("7d", "90d", "month", "last-month"):
+        assert f'value="{chosen}" selected' in reader.get(f"/usage?project={place}&range={chosen}")
+    assert "<dt>Runs ended</dt><dd>0<" in reader.get(f"/usage?project={place}&range=last-month")
+    reader.get("/usage?range=century", 400)
+    reader.get("/usage?project=prj_other", 403)
+    other = project(running, "unused")
+    assert "<dt>Runs ended</dt><dd>0<" in reader.get(f"/usage?project={other}")
+    with httpx2.Client(base_url=running.url, timeout=FINISH_S_MAX) as http:
+        confined = Reader(http, restricted(running, other, "usage:read"))
+        assert "<dt>Runs ended</dt><dd>0<" in confined.get("/usage")
+        assert "used" not in re.findall(r"<bdi[^>]*>(\w+)</bdi>", confined.get("/usage"))
+
+
+def test_the_log_shows_its_head_and_only_entries_of_what_is_seen(running: Running, reader: Reader) -> None:
+    """The log names every stream to everybody; this page links to nothing that its reader may not open."""
+    mine = project(running, "logged")
+    own = running.run("true", projectId=mine)
+    running.http.post(f"/v1/workspace-runs/{own['id']}/verify")  # waits until the log covers it
+    note = running.http.get("/log/checkpoint").text
+    text = reader.get("/log")
+    size, root = note.split("\n")[1:3]
+    assert f'<dd class="num">{int(size):,}</dd>' in text
+    assert root in text
+    assert unescape(text).count(note.split("\n")[4]) >= 1, "the signature of the note"
+    assert re.search(rf'Sealed</span></td>.*href="/workspace-runs/{own["id"]}"', text)
+    assert "Signed by this server alone" in text
+    assert "none are recorded here" in text
+    assert reader.get("/log?before=5").count('<td role="cell" class="d-i r num">') == 5
+    reader.get("/log?before=x", 400)
+    with httpx2.Client(base_url=running.url, timeout=FINISH_S_MAX) as http:
+        confined = Reader(http, restricted(running, project(running, "elsewhere"), "workspace_run:read"))
+        seen = confined.get("/log")
+        assert "wsr_" not in seen
+        assert "not of what you see here" in seen

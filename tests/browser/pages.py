@@ -73,6 +73,10 @@ def _asked_to_cancel(page: Page) -> None:
     page.locator("#cancel summary").click()
 
 
+def _tables(page: Page) -> None:
+    page.get_by_text("Show as a table").first.click()
+
+
 PAGES = (
     Shown("sign-in", lambda _: "/sign-in", signed_in=False),
     Shown("sign-in-refused", lambda _: "/sign-in", _wrong_key, signed_in=False, expected="status of 401"),
@@ -87,6 +91,11 @@ PAGES = (
     Shown("sandboxes", lambda _: "/sandboxes"),
     Shown("sandboxes-ended", lambda _: "/sandboxes?status=ended"),
     Shown("sandboxes-kill", lambda _: "/sandboxes", _kill),
+    Shown("usage-empty", lambda _: "/usage", empty=True),
+    Shown("usage", lambda _: "/usage"),
+    Shown("usage-month", lambda _: "/usage?range=month", _tables),
+    Shown("log-empty", lambda _: "/log", empty=True),
+    Shown("log", lambda _: "/log"),
     Shown("run-finished", lambda site: f"/workspace-runs/{site.ids['failed']}"),
     Shown("run-succeeded", lambda site: f"/workspace-runs/{site.ids['succeeded']}"),
     Shown("run-canceled", lambda site: f"/workspace-runs/{site.ids['canceled']}"),
