@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from playwright.sync_api import Page
 
+from tests.browser import proof_looks
 from tests.browser.samples import Site
 
 
@@ -104,6 +105,25 @@ PAGES = (
     Shown("run-again", lambda site: f"/workspace-runs/{site.ids['failed']}", _run_again),
     Shown("run-cancel", lambda site: f"/workspace-runs/{site.ids['running']}", _asked_to_cancel),
     Shown("run-live", lambda site: f"/workspace-runs/{site.ids['running']}"),
+    *(
+        Shown(
+            f"proof-{name}",
+            lambda site: f"/workspace-runs/{site.ids['succeeded']}",
+            prepare,
+            expected=expected,
+        )
+        for name, prepare, expected in (
+            ("verified", proof_looks.checked, ""),
+            ("checking", proof_looks.checking, ""),
+            ("tampered", proof_looks.tampered, ""),
+            ("cut-off", proof_looks.cut_off, ""),
+            ("unfinished", proof_looks.unfinished, "ERR_FAILED"),
+            ("other-key", proof_looks.other_key, ""),
+            ("no-cryptography", proof_looks.no_cryptography, ""),
+        )
+    ),
+    Shown("proof-redacted", lambda site: f"/workspace-runs/{site.ids['redacted']}", proof_looks.checked),
+    Shown("proof-open", lambda site: f"/workspace-runs/{site.ids['running']}", proof_looks.checked),
     Shown("keys", lambda _: "/keys"),
     Shown("keys-create", lambda _: "/keys", _new_key),
     Shown("keys-revoke", lambda _: "/keys", _revoke),

@@ -68,6 +68,14 @@ class Site:
             assert time.monotonic() < deadline, f"{run_id} is still {status}"
             time.sleep(0.05)
 
+    def redact(self, run_id: str, stream: str, reason: str) -> list[int]:
+        """Erase all output of a stream; answers the events that it was."""
+        events = self.http.get(f"/v1/workspace-runs/{run_id}/events?limit=500").json()["data"]
+        targets = [event["seq"] for event in events if event["type"] == stream]
+        body = {"targets": targets, "reason": reason}
+        assert self.http.post(f"/v1/workspace-runs/{run_id}/redactions", json=body).status_code == 201
+        return targets
+
     def cancel(self, run_id: str) -> None:
         """End a run that executes."""
         assert self.http.post(f"/v1/workspace-runs/{run_id}/cancel").status_code == 200
@@ -85,10 +93,12 @@ METADATA = {"repository": "acme/ledger", "branch": "main", "commit": "7be2d10"}
 
 
 def fill(site: Site) -> None:
-    """Make what the pages show: `site.ids` has succeeded, failed, canceled, running, waiting, warm, …."""
+    """Make what the pages show: `site.ids` has succeeded, failed, redacted, canceled, running, waiting …."""
     out = [{"path": "out/report.json"}]
     site.ids["succeeded"] = site.run(PASSING, metadata=METADATA, artifacts=[{"path": "out/summary.txt"}])
     site.ids["failed"] = site.run(REPORT.strip(), metadata={**METADATA, "pr": "2217"}, artifacts=out)
+    site.ids["redacted"] = site.run("echo public; sleep 0.3; echo token=hunter2 >&2", metadata=METADATA)
+    site.redact(site.ids["redacted"], "stderr", "ticket 5512")
     site.ids["canceled"] = site.start("sleep 600", metadata=METADATA)
     site.wait_for(site.ids["canceled"], "running")
     site.cancel(site.ids["canceled"])

@@ -103,10 +103,7 @@ def test_the_panel_is_complete_without_script(browser: Browser, site: Site, run_
 def test_a_redacted_run_verifies_and_says_so(page: Page, site: Site) -> None:
     """Which event, by whom, why; the log's placeholder is not taken for a change."""
     run_id = site.run("echo public; sleep 0.3; echo hunter2 >&2; sleep 0.3; echo done")
-    events = site.http.get(f"/v1/workspace-runs/{run_id}/events").json()["data"]
-    seq = next(event["seq"] for event in events if event["type"] == "stderr")
-    body = {"targets": [seq], "reason": "ticket 5512"}
-    assert site.http.post(f"/v1/workspace-runs/{run_id}/redactions", json=body).status_code == 201
+    [seq] = site.redact(run_id, "stderr", "ticket 5512")
     panel = open_panel(page, run_id).check()
     assert panel.state == "redacted", panel.title.inner_text()
     expect(panel.title).to_have_text("Verified, with 1 event redacted")

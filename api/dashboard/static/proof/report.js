@@ -55,7 +55,7 @@ export function reportOf(result, served, trust) {
     warnings: findings.warnings,
     served: { same: served.same, onlyHere: served.onlyHere, other: served.other },
     isFirstSeen: trust === null,
-    strangers: trust?.strangers.map(({ id }) => id) ?? [],
+    strangers: [...new Set(trust?.strangers.map(({ id }) => id))],
     vouchedFor: trust?.vouchedFor.map(({ id, text }) => ({ id, text })) ?? [],
   };
 }

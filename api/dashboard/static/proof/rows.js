@@ -161,7 +161,7 @@ function seal(report, state) {
 /** @param {Report} report @param {RowState} state @param {string} ok @param {string} bad @returns {Said} */
 function afterSeal(report, state, ok, bad) {
   if (state === "bad") return [state, bad];
-  if (report.sealSeq === null) return ["todo", "only after the seal"];
+  if (isOpen(report)) return ["todo", "only after the seal"];
   return [state, state === "ok" ? ok : "not reached"];
 }
 
@@ -174,7 +174,7 @@ function output(report, state) {
 /** @param {Report} report @param {RowState} state @returns {Said} */
 function artifacts(report, state) {
   if (state === "bad") return [state, "a content has another digest"];
-  if (report.sealSeq === null || state === "todo") return afterSeal(report, state, "", "");
+  if (isOpen(report) || state === "todo") return afterSeal(report, state, "", "");
   if (!report.artifacts) return ["todo", "none collected"];
   if (!report.artifactsRead) return [state, `${count(report.artifacts)} digests as in the events; contents not read`];
   return [state, `${count(report.artifactsRead)} of ${count(report.artifacts)} contents hashed again`];
@@ -194,10 +194,11 @@ function served({ served: { same, other } }, state) {
 }
 
 /** @param {Report} report @param {RowState} state @returns {Said} */
-function globalLog({ log, sealSeq }, state) {
+function globalLog(report, state) {
+  const { log } = report;
   if (log) return [state, `entry ${count(log.index)} of ${count(log.size)}`];
   if (state === "bad") return [state, "not shown to hold this record"];
-  return ["todo", sealSeq === null ? "not shown for this size" : "not reached"];
+  return ["todo", isOpen(report) ? "not shown for this size" : "not reached"];
 }
 
 /** @param {Report} report @param {RowState} state @returns {Said} */
@@ -212,10 +213,13 @@ function witnesses(report, state) {
 /** @param {Report} report @param {RowState} state @returns {Said} */
 function attestations(report, state) {
   if (state === "bad") return [state, "not as this run warrants"];
-  if (report.sealSeq === null) return ["todo", "only after the seal"];
+  if (isOpen(report)) return ["todo", "only after the seal"];
   if (state === "todo") return [state, "not reached"];
   return [state, `${count(report.attested.length)} signed, as this run warrants`];
 }
+
+/** Is it a run that goes on, of which a part holds? @param {Report} report */
+const isOpen = (report) => report.verdict === "OPEN_PREFIX";
 
 /** @param {number} seq @param {string} what */
 const seqLink = (seq, what) => element("a", { href: `#seq-${seq}` }, `${count(seq)} ${what}`);
