@@ -47,6 +47,7 @@ export function ruler({ size, done, bad, sealSeq, label }) {
 
 /** @param {number} size @param {number[]} bad @param {number | null} sealSeq @param {(seq: number) => number} at */
 function labels(size, bad, sealSeq, at) {
+  if (!size) return []; // not known yet
   const end = sealSeq === null ? count(size) : `${count(size)}, sealed`;
   const texts = [];
   const place = bad.length ? at(bad[0]) : null;
