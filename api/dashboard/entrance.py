@@ -11,10 +11,12 @@ from starlette.responses import Response
 
 from api.bodies import read_body
 from api.dashboard.pages import PAGE_HEADERS, page
+from api.dashboard.visitors import asks_for_page
 from api.own_paths import is_own_path
 from api.services import services_of
 from api.session_routes import end_former
 from api.sessions import SignIn, require_same_origin, session_of
+from runs.refusal import Refusal
 
 router = APIRouter()
 HOME = "/workspace-runs"
@@ -23,8 +25,12 @@ LINK_TOKEN_CHARS_MAX = 128
 
 
 @router.get("/")
-async def go_home(_: Request) -> Response:
-    """303 to the runs."""
+async def go_home(request: Request) -> Response:
+    """303 to the runs for browsers; programs are never redirected, and find nothing here."""
+    if not asks_for_page(request):
+        raise Refusal(
+            "not_found", "Nothing is at this path for programs. /docs and /openapi.json say what is."
+        )
     return _go(HOME)
 
 

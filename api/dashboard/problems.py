@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from api.dashboard.pages import PAGE_HEADERS, page
-from api.dashboard.visitors import SignInNeeded, visit_of, visitor
+from api.dashboard.visitors import SignInNeeded, asks_for_page, visit_of, visitor
 from api.errors import STATUS
 from runs.ids import SUFFIX_LENGTH
 from runs.refusal import Refusal
@@ -46,12 +46,8 @@ TITLES = {
 
 
 def wants_page(request: Request) -> bool:
-    """Whether a person asked, by typing or following an address, for something that is no part of the API."""
-    return (
-        request.method in {"GET", "HEAD"}
-        and "text/html" in request.headers.get("accept", "")
-        and not request.url.path.startswith(FOR_PROGRAMS)
-    )
+    """Whether a person asked for something that is no part of the API."""
+    return asks_for_page(request) and not request.url.path.startswith(FOR_PROGRAMS)
 
 
 async def problem_page(request: Request, refusal: Refusal) -> Response:

@@ -10,12 +10,14 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.errors import envelope
 from api.own_paths import HEADERS, going_on
 from api.services import services_of
 from api.sessions import SESSION_COOKIE, csrf_token, session_of
 from eventstore.views import ViewQuery
 from evidence.canonical import decode
 from runs.access import Principal
+from runs.refusal import Refusal
 from runs.service import restrict
 from runs.sessions import Session
 
@@ -81,13 +83,22 @@ def visit_of(request: Request) -> Visit | None:
     return visit
 
 
+def asks_for_page(request: Request) -> bool:
+    """Whether a person asked, by typing or following an address."""
+    return request.method in {"GET", "HEAD"} and "text/html" in request.headers.get("accept", "")
+
+
 async def to_sign_in(request: Request, error: Exception) -> Response:
-    """303 to the sign-in page, which leads back.
+    """303 to the sign-in page, which leads back; a script that asks for a page is told 401 instead.
 
     Who follows a link of another site comes without the strict cookie, signed in or not: that browser
     asks once more, from a page of ours.
     """
     assert isinstance(error, SignInNeeded)
+    if not asks_for_page(request):
+        refusal = Refusal("unauthorized", "This page is for browsers that are signed in. Open /sign-in.")
+        status, headers, body = envelope(refusal, request.state.request_id)
+        return Response(body, status, headers)
     if request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
         return going_on(error.next_path)
     location = f"/sign-in?next={quote(error.next_path, safe='/')}"

@@ -10,12 +10,13 @@ from tests.serving import FINISH_S_MAX, Running
 
 SAME_ORIGIN = {"sec-fetch-site": "same-origin"}
 SESSION_COOKIE = "crownest_session"
+BROWSER = {"accept": "text/html,*/*;q=0.8"}
 
 
 @pytest.fixture
 def browser(running: Running) -> Iterator[httpx2.Client]:
     """A browser that is signed out."""
-    with httpx2.Client(base_url=running.url, timeout=FINISH_S_MAX) as one:
+    with httpx2.Client(base_url=running.url, timeout=FINISH_S_MAX, headers=BROWSER) as one:
         yield one
 
 
@@ -42,6 +43,14 @@ def test_a_page_leads_to_the_sign_in_and_back(running: Running, browser: httpx2.
     assert browser.get("/sign-in").status_code == 303
 
 
+def test_a_program_is_told_and_not_redirected(running: Running) -> None:
+    """Wherever a browser would be led to the sign-in."""
+    for path, status in (("/", 404), ("/workspace-runs", 401), ("/keys", 401)):
+        answer = httpx2.get(f"{running.url}{path}")
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
+    assert httpx2.get(running.url, headers=BROWSER).headers["location"] == "/workspace-runs"
+
+
 def test_a_session_of_a_key_does_what_the_key_may(running: Running, browser: httpx2.Client) -> None:
     """And events name the key."""
     sign_in(browser, running.key)
@@ -50,7 +59,7 @@ def test_a_session_of_a_key_does_what_the_key_may(running: Running, browser: htt
     key_id = running.events(made.json()["workspaceRun"]["id"])[0]["actor"]
     assert browser.get("/auth/session").json()["apiKey"]["id"] == key_id
     scoped = running.http.post("/v1/api-keys", json={"name": "reader", "scopes": ["workspace_run:read"]})
-    with httpx2.Client(base_url=running.url) as reader:
+    with httpx2.Client(base_url=running.url, headers=BROWSER) as reader:
         sign_in(reader, scoped.json()["secret"])
         assert reader.get("/v1/workspace-runs").status_code == 200
         refused = reader.post("/v1/workspace-runs", json={"command": "true"}, headers=own(reader))

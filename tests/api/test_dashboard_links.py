@@ -17,12 +17,13 @@ from tests.serving import FINISH_S_MAX, Running, serving
 BY_HAND = {"sec-fetch-site": "none"}
 SAME_ORIGIN = {"sec-fetch-site": "same-origin"}
 SESSION_COOKIE = "crownest_session"
+BROWSER = {"accept": "text/html,*/*;q=0.8"}
 
 
 @pytest.fixture
 def browser(running: Running) -> Iterator[httpx2.Client]:
     """A browser that is signed out."""
-    with httpx2.Client(base_url=running.url, timeout=FINISH_S_MAX) as one:
+    with httpx2.Client(base_url=running.url, timeout=FINISH_S_MAX, headers=BROWSER) as one:
         yield one
 
 

@@ -44,7 +44,8 @@ def test_an_id_leads_to_what_it_names(running: Running) -> None:
     """Runs and projects; what names nothing is not found."""
     run_id = running.create()
     with httpx2.Client(base_url=running.url, timeout=FINISH_S_MAX) as browser:
-        assert browser.get(f"/find?id={run_id}").status_code == 303
+        assert browser.get(f"/find?id={run_id}", headers=BROWSER).status_code == 303
+        assert browser.get(f"/find?id={run_id}").status_code == 401
         browser.post("/sign-in", data={"key": running.key}, headers=SAME_ORIGIN)
         answer = browser.get(f"/find?id=%20{run_id}")
         assert (answer.status_code, answer.headers["location"]) == (303, f"/workspace-runs/{run_id}")
