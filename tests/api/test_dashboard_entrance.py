@@ -1,5 +1,6 @@
 """The way into the dashboard with an API key, and what a session of a key may do."""
 
+import re
 from collections.abc import Iterator
 
 import httpx2
@@ -125,3 +126,10 @@ def test_pages_and_files_are_protected(running: Running, browser: httpx2.Client)
     digest = script.split("/")[3]
     for other in (script.replace(digest, "0" * 16), f"/dashboard/static/{digest}/../pages.py"):
         assert browser.get(other).status_code == 404
+
+
+def test_every_link_of_the_sign_in_page_leads_somewhere(running: Running, browser: httpx2.Client) -> None:
+    """For who is signed out."""
+    found = set(re.findall('(?:href|src)="(/[^"]*)"', browser.get("/sign-in").text))
+    assert "/log/checkpoint" in found
+    assert {path: browser.get(path).status_code for path in found} == dict.fromkeys(found, 200)

@@ -29,6 +29,8 @@ class RealServer:
     key: str
     folder: Path
     process: subprocess.Popen[bytes]
+    link: str
+    """The one-time link of the dashboard that it printed."""
 
     def env(self, url: str | None = None) -> dict[str, str]:
         """The environment of a command against this server, or against a proxy in front of it."""
@@ -67,12 +69,12 @@ def serving(folder: Path, port: int = 0, **settings: str) -> Iterator[RealServer
     watchdog = threading.Timer(START_S_MAX, process.kill)
     watchdog.start()
     try:
-        url = _wait_for_address(process, folder)
+        url, link = _wait_for_addresses(process, folder)
         watchdog.cancel()
         stored = config_file.read({"CROWNEST_CONFIG_PATH": str(config)})
         assert stored.api_url == url
         assert stored.credential
-        yield RealServer(url, stored.credential, folder, process)
+        yield RealServer(url, stored.credential, folder, process, link)
     finally:
         watchdog.cancel()
         process.send_signal(signal.SIGINT)
@@ -87,13 +89,12 @@ def serving(folder: Path, port: int = 0, **settings: str) -> Iterator[RealServer
                 process.stdout.close()
 
 
-def _wait_for_address(process: subprocess.Popen[bytes], folder: Path) -> str:
-    """The address from the first lines; all of them are read, so that the config file is written."""
+def _wait_for_addresses(process: subprocess.Popen[bytes], folder: Path) -> tuple[str, str]:
+    """The address and the link of the first lines; all are read, so that the config file is written."""
     assert process.stdout is not None
-    url = ""
+    found: list[str] = []
     for line in process.stdout:
-        if found := re.search(rb"http://[\d.]+:\d+", line):
-            url = url or found[0].decode()
+        found += [address.decode() for address in re.findall(rb"http://[\d.]+:\d+[^\s]*", line)]
         if line.startswith(b"stop"):
-            return url
+            return found[0], next(one for one in found if "/auth/link" in one)
     raise AssertionError((folder / "server.err").read_text())
