@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from api.dashboard.assets import asset_path, module_paths
 from api.dashboard.visitors import visit_of
-from api.dashboard.words import short_digest, size_text
+from api.dashboard.words import clock_text, short_digest, size_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -85,29 +85,11 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["bytes"] = readable_bytes
-    made.filters["duration"] = readable_duration
+    made.filters["duration"] = clock_text
     made.filters["utc"] = readable_time
     made.filters["size"] = size_text
     made.filters["short_digest"] = short_digest
     return made
-
-
-def readable_bytes(count: int) -> str:
-    """`12.4 MiB`: binary units, one decimal from KiB on."""
-    size = float(count)
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
-        size /= 1024
-    return f"{size:,.1f} TiB"
-
-
-def readable_duration(ms: int) -> str:
-    """`0:48`, `1:02:03`: what a table shows."""
-    minutes, seconds = divmod(ms // 1000, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def readable_time(iso: str) -> str:
