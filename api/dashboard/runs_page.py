@@ -85,6 +85,7 @@ async def get_updates(request: Request) -> Response:
     """
     who, services = await visitor(request), services_of(request)
     filters = Filters.of(request, GROUPS)
+    filters = filters.at(replace(filters.address, path=PATH))  # its links lead to the list
     wanted = request.query_params.getlist("row")[: filters.page_rows]
     rows = [row for run_id in wanted if (row := await _seen(services, who, run_id)) is not None]
     top = request.query_params.get("top")

@@ -219,6 +219,9 @@ def test_updates_are_of_the_rows_asked_for_and_can_be_asked_for_again(
     assert re.findall(r'data-row="(\w+)"', changed.text) == [old]
     assert "Canceled" in changed.text
     assert "2 new runs. Show them" in changed.text
+    links = {unescape(link) for link in re.findall(r'<a [^>]*href="([^"]*)"', changed.text)}
+    assert f"/workspace-runs?project={place}&status=live" in links
+    assert not [link for link in links if "/updates" in link]
     assert not set(new) & set(re.findall(r"wsr_\w+", changed.text))
 
 
