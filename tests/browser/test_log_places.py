@@ -105,6 +105,10 @@ def test_a_link_to_an_event_opens_where_it_is(page: Page, site: Site) -> None:
     log = Log(page).open(run.run_id, "#L5000")
     run.finish()
     expect(log.status).to_have_text("This log has no line 5,000.")
+    page.goto("/workspace-runs")
+    log = Log(page).open(run.run_id, "#L402")
+    expect(log.line(402)).to_be_in_viewport()
+    expect(log.status).to_have_text("Complete")
 
 
 def test_the_failure_is_one_key_away(page: Page, site: Site) -> None:

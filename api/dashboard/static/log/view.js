@@ -74,7 +74,7 @@ export class LogView {
 
   listen(section) {
     this.session.addEventListener("grown", ({ detail }) => this.grown(detail));
-    this.session.addEventListener("connection", () => this.connectionChanged());
+    this.session.addEventListener("connection", () => void this.connectionChanged());
     this.session.addEventListener("stopped", ({ detail }) => {
       this.stopped = detail.message;
       this.showState();
@@ -114,13 +114,14 @@ export class LogView {
     this.showState();
   }
 
-  connectionChanged() {
-    const { state } = this.session.connection;
-    if (state === "ended" && this.target !== null) {
-      const [word, number] = "line" in this.target ? ["line", this.target.line] : ["event", this.target.seq];
-      this.missing = `This log has no ${word} ${counted(number)}.`;
-      this.target = null;
-    }
+  async connectionChanged() {
+    this.showState();
+    if (this.session.connection.state !== "ended" || this.target === null) return;
+    await this.goToTarget();
+    if (this.target === null) return;
+    const [word, number] = "line" in this.target ? ["line", this.target.line] : ["event", this.target.seq];
+    this.missing = `This log has no ${word} ${counted(number)}.`;
+    this.target = null;
     this.showState();
   }
 
