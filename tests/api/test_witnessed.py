@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from cli.problems import CliError
@@ -88,6 +89,31 @@ def test_one_witness_of_two_is_enough_and_none_is_not(watched: Watched) -> None:
     watched.stop[1].close()
     alone = watched.verdict(watched.bundle(watched.running.run("true")["id"]))
     assert (alone.verdict, alone.code) == ("FAILED", "E_WITNESS_QUORUM")
+
+
+def test_the_log_page_names_who_cosigned_and_who_does_not_answer(watched: Watched) -> None:
+    """With the size that each cosigned last, and how far one that is away has fallen behind."""
+    watched.bundle(watched.running.run("true")["id"])
+    card = _witnesses_card(watched)
+    (size, other), behind = re.findall(r"signed (\d+)", card), re.findall(r"is (\d+) \w+ behind", card)
+    assert size == other
+    assert behind == []
+    watched.stop[1].close()
+    watched.bundle(watched.running.run("true")["id"])
+    card = _witnesses_card(watched)
+    alice, bob = re.findall(r"signed (\d+)", card)
+    assert int(alice) > int(bob) == int(size)
+    assert re.findall(r"is (\d+) \w+ behind", card) == [str(int(alice) - int(bob))]
+    assert "Last answer" in card
+
+
+def _witnesses_card(watched: Watched) -> str:
+    """What the page of the global log shows of the witnesses."""
+    with httpx2.Client(base_url=watched.running.url) as browser:
+        key = {"key": watched.running.key}
+        assert browser.post("/sign-in", data=key, headers={"sec-fetch-site": "same-origin"}).is_redirect
+        html = browser.get("/log").text
+    return html.partition('id="g-witnesses"')[2].partition("</section>")[0]
 
 
 def test_witnesses_follow_a_change_of_key(watched: Watched) -> None:
