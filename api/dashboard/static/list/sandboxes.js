@@ -1,5 +1,5 @@
 // Sandboxes: what is left of their time, and killing, extending, revoking, each after a question.
-import { clockText } from "../run/words.js";
+import { clockText } from "../shell/words.js";
 import { confirmed } from "../shell/confirm.js";
 import { say } from "../shell/dom.js";
 import { RequestFailed, send } from "../shell/session.js";

@@ -1,6 +1,6 @@
 // Owns the sentences of the rows between the lines: what happened to the run, and when.
 
-import { counted, countOf, duration, shortId, size } from "./words.js";
+import { counted, countOf, durationText, shortId, sizeText } from "../shell/words.js";
 
 /**
  * A row's sentence: text, and code where a piece is the word of somebody else; with the sign before it.
@@ -9,7 +9,7 @@ import { counted, countOf, duration, shortId, size } from "./words.js";
 
 const STATUSES = {
   awaiting_archive: (event) => said("Run created", ...by(event.actor)),
-  archive_uploaded: (event) => said(`Archive received, ${size(event.archive?.sizeBytes ?? 0)}, digest matches`),
+  archive_uploaded: (event) => said(`Archive received, ${sizeText(event.archive?.sizeBytes ?? 0)}, digest matches`),
   starting: () => said("Start requested"),
   extracting: (event) => said("Sandbox ready: ", code(event.provider ?? "unknown"), isolation(event)),
   running: (event) => said(...unpacked(event), "Command started"),
@@ -26,9 +26,9 @@ const TYPES = {
   status: (event) => (STATUSES[event.status] ?? unknown)(event),
   cancel_requested: (event) => said("Cancel requested", ...by(event.actor)),
   output_truncated: (event) => warned(
-    `Output limit reached after ${size(event.keptBytes ?? 0)}. What the command printed after this point was not recorded.`,
+    `Output limit reached after ${sizeText(event.keptBytes ?? 0)}. What the command printed after this point was not recorded.`,
   ),
-  artifact_collected: (event) => said("Kept ", code(event.path), ` (${size(event.sizeBytes ?? 0)})`),
+  artifact_collected: (event) => said("Kept ", code(event.path), ` (${sizeText(event.sizeBytes ?? 0)})`),
   artifact_error: (event) => warned("Not kept: ", code(event.error?.message ?? event.error?.code ?? "unknown reason")),
   cleanup: (event) => cleaned(event),
   terminal: (event) => terminal(event.workspaceRun ?? {}),
@@ -73,13 +73,13 @@ function isolation(event) {
 
 function unpacked(event) {
   if (event.entries === undefined) return [];
-  return [`Unpacked ${countOf(event.entries, "file")}, ${size(event.bytes ?? 0)}. `];
+  return [`Unpacked ${countOf(event.entries, "file")}, ${sizeText(event.bytes ?? 0)}. `];
 }
 
 function ended(event) {
-  const after = event.durationMs === undefined ? "" : ` after ${duration(event.durationMs)}`;
+  const after = event.durationMs === undefined ? "" : ` after ${durationText(event.durationMs)}`;
   const dropped = (event.droppedBytes?.stdout ?? 0) + (event.droppedBytes?.stderr ?? 0);
-  const lost = dropped > 0 ? `. ${size(dropped)} of its output were not recorded` : "";
+  const lost = dropped > 0 ? `. ${sizeText(dropped)} of its output were not recorded` : "";
   if (event.timedOut) return { ...said(`Command stopped at its time limit${after}${lost}`), tone: "st--bad", sign: "late" };
   if (event.canceled) return { ...said(`Command stopped${after}, canceled${lost}`), tone: "st--idle", sign: "stop" };
   const isGood = event.exitCode === 0;

@@ -1,6 +1,6 @@
 // Owns the search as the reader sees it: what is looked for, which hit is current, and "1 of 2".
 
-import { counted } from "./words.js";
+import { counted } from "../shell/words.js";
 import { folded } from "./fold.js";
 
 /** One search field over one session. */

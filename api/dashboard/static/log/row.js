@@ -3,7 +3,8 @@
 import { element, icon } from "../shell/dom.js";
 import { sentence } from "./facts.js";
 import { classesOf } from "./style.js";
-import { counted, countOf, since, size } from "./words.js";
+import { counted, countOf, sizeText } from "../shell/words.js";
+import { since } from "./since.js";
 
 /**
  * What a row looks like beside what it holds.
@@ -54,7 +55,7 @@ function textOf(row, look) {
   if (row.isGone) return [element("span", { class: "gone" }, `Text of event ${counted(row.seq)} was removed from the record`)];
   const parts = marked(row, look);
   if (row.moreBytes > 0) {
-    parts.push(element("span", { class: "tag" }, `${size(row.moreBytes)} more of this line are in the raw download`));
+    parts.push(element("span", { class: "tag" }, `${sizeText(row.moreBytes)} more of this line are in the raw download`));
   }
   if (row.rewrites > 0) parts.push(" ", element("span", { class: "tag" }, `rewritten ${countOf(row.rewrites, "time")}`));
   if (row.isOpen) parts.push(" ", element("span", { class: "caret", "aria-hidden": "true" }));

@@ -1,7 +1,7 @@
 // Owns the words about how the log is connected, and the way back to its end.
 
 import { element, say } from "../shell/dom.js";
-import { counted, countOf } from "./words.js";
+import { counted, countOf } from "../shell/words.js";
 
 /** Shown in the status bar, and under the log where the bar is far away. */
 export class State {

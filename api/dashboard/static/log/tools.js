@@ -2,7 +2,7 @@
 
 import { element, icon } from "../shell/dom.js";
 import { SEARCH_CHARS_MAX } from "./limits.js";
-import { counted } from "./words.js";
+import { counted } from "../shell/words.js";
 
 /**
  * @typedef {object} ToolActions

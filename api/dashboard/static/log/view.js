@@ -11,7 +11,7 @@ import { choices, rememberChoices } from "./choices.js";
 import { makeRow, makeWaiting } from "./row.js";
 import { State } from "./state.js";
 import { Tools } from "./tools.js";
-import { counted, countOf } from "./words.js";
+import { counted, countOf } from "../shell/words.js";
 
 const NARROW = "(max-width: 47.99rem)";
 const NOTHING = { rows: 0, lines: 0, stdoutLines: 0, stderrLines: 0 };

@@ -8,7 +8,8 @@ import { obstacle } from "./obstacle.js";
 import { forgetRun, rememberKeys, rememberRun, rememberedKeys, rememberedRun } from "./pins.js";
 import { ruler } from "./ruler.js";
 import { failedView, heldView, memoryNotices, verdict } from "./views.js";
-import { count, failureOf, heldWords, size, stateOf } from "./words.js";
+import { counted, sizeText } from "../shell/words.js";
+import { failureOf, heldWords, stateOf } from "./words.js";
 
 /** @typedef {import("./words.js").Report} Report */
 
@@ -194,14 +195,14 @@ export class ProofPanel {
 
   /** @param {{done: number, signed: number, bytes: number, bytesTotal: number}} progress */
   _showChecking({ done, signed, bytes, bytesTotal }) {
-    const title = signed ? `Checking event ${count(done)} of ${count(signed)}` : "Checking";
-    const read = bytesTotal ? `${size(bytes)} of ${size(bytesTotal)} read.` : "The server is gathering the record.";
+    const title = signed ? `Checking event ${counted(done)} of ${counted(signed)}` : "Checking";
+    const read = bytesTotal ? `${sizeText(bytes)} of ${sizeText(bytesTotal)} read.` : "The server is gathering the record.";
     const shown = {
       size: signed,
       done,
       bad: [],
       sealSeq: null,
-      label: `${count(done)} of ${count(signed)} events checked`,
+      label: `${counted(done)} of ${counted(signed)} events checked`,
     };
     const head = verdict("open", "run", title, `${read} Nothing leaves this browser.`);
     head.querySelector("svg")?.classList.add("spin", "st--run");
@@ -256,6 +257,6 @@ function checkedLine({ tookMs, bytesRead }) {
     {},
     "Checked in this browser ",
     timeElement(new Date().toISOString()),
-    `, ${(tookMs / 1000).toFixed(2)} s, ${size(bytesRead)} read.`,
+    `, ${(tookMs / 1000).toFixed(2)} s, ${sizeText(bytesRead)} read.`,
   );
 }

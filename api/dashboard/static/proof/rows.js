@@ -2,7 +2,7 @@
 // @ts-check
 
 import { element, icon } from "../shell/dom.js";
-import { count, events } from "./words.js";
+import { counted, countOf } from "../shell/words.js";
 
 /** @typedef {import("./words.js").Report} Report */
 /** @typedef {import("./words.js").Failure} Failure */
@@ -112,14 +112,14 @@ function signature(report, state) {
 
 /** @param {Report} report @param {RowState} state @returns {Said} */
 function records(report, state) {
-  if (state === "ok") return [state, `${count(report.done)} of ${count(report.size)}, no gap`];
-  return [state, report.size ? `${count(report.done)} of ${count(report.size)} follow each other` : "not read"];
+  if (state === "ok") return [state, `${counted(report.done)} of ${counted(report.size)}, no gap`];
+  return [state, report.size ? `${counted(report.done)} of ${counted(report.size)} follow each other` : "not read"];
 }
 
 /** @param {Report} report @param {RowState} state @param {Failure | null} failure @returns {Said} */
 function chain(report, state, failure) {
   if (state === "bad")
-    return [state, failure?.seq ? `broken at ${count(failure.seq)}` : "another root than was signed"];
+    return [state, failure?.seq ? `broken at ${counted(failure.seq)}` : "another root than was signed"];
   if (state === "todo") return [state, "not computed to the end"];
   const short = `${report.root.slice(0, ROOT_CHARS)}…${report.root.slice(-ROOT_CHARS)}`;
   return [state, joined("root ", element("code", { title: report.root }, short))];
@@ -129,19 +129,19 @@ function chain(report, state, failure) {
 function payloads(report, state, failure) {
   const all = report.matched + report.changedCount + report.redactedCount;
   if (report.changedCount === 1)
-    return ["bad", joined(`${count(report.matched)} of ${count(all)} match, `, seqLink(report.changed[0], "does not"))];
+    return ["bad", joined(`${counted(report.matched)} of ${counted(all)} match, `, seqLink(report.changed[0], "does not"))];
   if (report.changedCount)
     return [
       "bad",
       joined(
-        `${count(report.matched)} of ${count(all)} match, `,
-        seqLink(report.changed[0], `and ${count(report.changedCount - 1)} more do not`),
+        `${counted(report.matched)} of ${counted(all)} match, `,
+        seqLink(report.changed[0], `and ${counted(report.changedCount - 1)} more do not`),
       ),
     ];
   if (state === "bad") return [state, failure?.seq ? seqLink(failure.seq, "does not hold") : "not as recorded"];
   if (report.redactedCount && state === "ok")
-    return [state, `${count(report.matched)} hashed again, ${count(report.redactedCount)} redacted`];
-  return [state, `${count(report.matched)} hashed again`];
+    return [state, `${counted(report.matched)} hashed again, ${counted(report.redactedCount)} redacted`];
+  return [state, `${counted(report.matched)} hashed again`];
 }
 
 /** @param {Report} report @param {RowState} state @returns {Said} */
@@ -153,7 +153,7 @@ function seal(report, state) {
   return [
     state,
     after
-      ? `record ${count(report.sealSeq)}, after it only ${after === 1 ? "a redaction" : `${count(after)} redactions`}`
+      ? `record ${counted(report.sealSeq)}, after it only ${after === 1 ? "a redaction" : `${counted(after)} redactions`}`
       : "last record, nothing after",
   ];
 }
@@ -176,8 +176,8 @@ function artifacts(report, state) {
   if (state === "bad") return [state, "a content has another digest"];
   if (isOpen(report) || state === "todo") return afterSeal(report, state, "", "");
   if (!report.artifacts) return ["todo", "none collected"];
-  if (!report.artifactsRead) return [state, `${count(report.artifacts)} digests as in the events; contents not read`];
-  return [state, `${count(report.artifactsRead)} of ${count(report.artifacts)} contents hashed again`];
+  if (!report.artifactsRead) return [state, `${counted(report.artifacts)} digests as in the events; contents not read`];
+  return [state, `${counted(report.artifactsRead)} of ${counted(report.artifacts)} contents hashed again`];
 }
 
 /** @param {Report} report @param {RowState} state @returns {Said} */
@@ -190,13 +190,13 @@ function served({ served: { same, other } }, state) {
         { changed: "is sent otherwise", missing: "is not sent", added: "was never recorded" }[other.how],
       ),
     ];
-  return [state, state === "ok" ? `log of ${events(same)}, same bytes` : "not compared to the end"];
+  return [state, state === "ok" ? `log of ${countOf(same, "event")}, same bytes` : "not compared to the end"];
 }
 
 /** @param {Report} report @param {RowState} state @returns {Said} */
 function globalLog(report, state) {
   const { log } = report;
-  if (log) return [state, `entry ${count(log.index)} of ${count(log.size)}`];
+  if (log) return [state, `entry ${counted(log.index)} of ${counted(log.size)}`];
   if (state === "bad") return [state, "not shown to hold this record"];
   return ["todo", isOpen(report) ? "not shown for this size" : "not reached"];
 }
@@ -204,10 +204,10 @@ function globalLog(report, state) {
 /** @param {Report} report @param {RowState} state @returns {Said} */
 function witnesses(report, state) {
   const { log, witnesses: named, witnessesNeeded: needed } = report;
-  if (state === "bad") return [state, `${count(needed)} needed`];
+  if (state === "bad") return [state, `${counted(needed)} needed`];
   if (!named.length) return ["todo", "this server names none"];
   if (!log) return ["todo", "not reached"];
-  return [log.cosigned.length ? state : "todo", `${count(log.cosigned.length)} signed, ${count(needed)} needed`];
+  return [log.cosigned.length ? state : "todo", `${counted(log.cosigned.length)} signed, ${counted(needed)} needed`];
 }
 
 /** @param {Report} report @param {RowState} state @returns {Said} */
@@ -215,14 +215,14 @@ function attestations(report, state) {
   if (state === "bad") return [state, "not as this run warrants"];
   if (isOpen(report)) return ["todo", "only after the seal"];
   if (state === "todo") return [state, "not reached"];
-  return [state, `${count(report.attested.length)} signed, as this run warrants`];
+  return [state, `${counted(report.attested.length)} signed, as this run warrants`];
 }
 
 /** Is it a run that goes on, of which a part holds? @param {Report} report */
 const isOpen = (report) => report.verdict === "OPEN_PREFIX";
 
 /** @param {number} seq @param {string} what */
-const seqLink = (seq, what) => element("a", { href: `#seq-${seq}` }, `${count(seq)} ${what}`);
+const seqLink = (seq, what) => element("a", { href: `#seq-${seq}` }, `${counted(seq)} ${what}`);
 
 /** @param {...(Node | string)} parts */
 const joined = (...parts) => {

@@ -2,7 +2,7 @@
 // @ts-check
 
 import { svg } from "../shell/dom.js";
-import { count } from "./words.js";
+import { counted } from "../shell/words.js";
 
 /** The part of the width that events have, in percent; what is left is the seal. */
 const EVENTS_WIDTH = 98.2;
@@ -48,7 +48,7 @@ export function ruler({ size, done, bad, sealSeq, label }) {
 /** @param {number} size @param {number[]} bad @param {number | null} sealSeq @param {(seq: number) => number} at */
 function labels(size, bad, sealSeq, at) {
   if (!size) return []; // not known yet
-  const end = sealSeq === null ? count(size) : `${count(size)}, sealed`;
+  const end = sealSeq === null ? counted(size) : `${counted(size)}, sealed`;
   const texts = [];
   const place = bad.length ? at(bad[0]) : null;
   if (place === null || place > LABEL_ROOM) texts.push(svg("text", { x: 0, y: 32 }, "1"));
@@ -60,7 +60,7 @@ function labels(size, bad, sealSeq, at) {
       svg(
         "text",
         { class: "q-txt", x: percent(Math.min(place + MARK_WIDTH / 2, 100)), y: 32, "text-anchor": anchor },
-        count(bad[0]),
+        counted(bad[0]),
       ),
     );
   }

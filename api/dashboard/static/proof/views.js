@@ -5,7 +5,8 @@ import { element, icon } from "../shell/dom.js";
 import { timeElement } from "../shell/times.js";
 import { checkRows } from "./rows.js";
 import { ruler } from "./ruler.js";
-import { count, failureLimits, heldWords, stillHolds } from "./words.js";
+import { counted } from "../shell/words.js";
+import { failureLimits, heldWords, stillHolds } from "./words.js";
 
 /** @typedef {import("./words.js").Report} Report */
 /** @typedef {import("./words.js").Failure} Failure */
@@ -21,8 +22,8 @@ export function heldView(report, state, checked) {
   const kind = state === "open" ? "open" : "verified";
   const label =
     report.sealSeq === null
-      ? `Events 1 to ${count(report.size)} match`
-      : `All ${count(report.size)} records match, the seal too`;
+      ? `Events 1 to ${counted(report.size)} match`
+      : `All ${counted(report.size)} records match, the seal too`;
   return [
     verdict(kind, MARKS[/** @type {keyof typeof MARKS} */ (state)], title, `${text} `, checked),
     ruler({ size: report.size, done: report.done, bad: [], sealSeq: report.sealSeq, label }),
@@ -35,7 +36,7 @@ export function heldView(report, state, checked) {
 /** @param {Report} report @param {Failure} failure @param {Node} checked @returns {Node[]} */
 export function failedView(report, failure, checked) {
   const bad = report.changed.length ? report.changed : failure.seq === null ? [] : [failure.seq];
-  const label = failure.seq === null ? failure.title : `${failure.title}, of ${count(report.size)} records`;
+  const label = failure.seq === null ? failure.title : `${failure.title}, of ${counted(report.size)} records`;
   const holds = stillHolds(report, failure);
   return [
     verdict("failed", "hex-bad", failure.title, `${failure.text} `, checked),
@@ -73,12 +74,12 @@ function comparison({ firstChanged, served }, failure) {
   if (place)
     add("Where", [
       `${place.type}, `,
-      element("a", { href: `#seq-${place.seq}` }, `event ${count(place.seq)}`),
+      element("a", { href: `#seq-${place.seq}` }, `event ${counted(place.seq)}`),
       ", ",
       timeElement(place.createdAt),
     ]);
   else if (failure.seq !== null)
-    add("Where", [element("a", { href: `#seq-${failure.seq}` }, `event ${count(failure.seq)}`)]);
+    add("Where", [element("a", { href: `#seq-${failure.seq}` }, `event ${counted(failure.seq)}`)]);
   add("Code", [element("code", {}, failure.code), " ", element("span", { class: "sec" }, failure.clause)]);
   return list;
 }
@@ -90,10 +91,14 @@ function comparison({ firstChanged, served }, failure) {
  * @returns {Node[]}
  */
 export function memoryNotices(report, known, isKept, acts) {
+  const nodes = [...keyNotices(report, acts), ...recordNotices(report, known, acts)];
+  if (report.passed.includes("signature") && !report.strangers.length) nodes.push(keyLine(report, known, isKept));
+  return nodes;
+}
+
+/** @param {Report} report @param {{trust: () => void}} acts @returns {Node[]} */
+function keyNotices(report, acts) {
   const nodes = [];
-  const gone = (known?.witnesses ?? []).filter(
-    ({ text }) => !report.witnesses.some((witness) => witness.text === text),
-  );
   if (report.strangers.length) {
     nodes.push(
       notice(
@@ -107,15 +112,23 @@ export function memoryNotices(report, known, isKept, acts) {
   }
   if (report.vouchedFor.length) {
     const ids = report.vouchedFor.map(({ id }) => id).join(" and ");
-    nodes.push(
-      notice(
-        "info",
-        "key",
-        "The key of this server changed.",
-        `The key that this browser remembered vouches for ${ids} in the global log.`,
-      ),
-    );
+    const what = `The key that this browser remembered vouches for ${ids} in the global log.`;
+    nodes.push(notice("info", "key", "The key of this server changed.", what));
   }
+  return nodes;
+}
+
+/**
+ * Witnesses that are gone, and a record that is not the one remembered.
+ * @param {Report} report @param {import("./pins.js").Remembered | null} known
+ * @param {{trust: () => void, forget: () => void}} acts
+ * @returns {Node[]}
+ */
+function recordNotices(report, known, acts) {
+  const nodes = [];
+  const gone = (known?.witnesses ?? []).filter(
+    ({ text }) => !report.witnesses.some((witness) => witness.text === text),
+  );
   if (gone.length && report.code === null) {
     const names = gone.map(({ name }) => name).join(", ");
     nodes.push(
@@ -139,7 +152,6 @@ export function memoryNotices(report, known, isKept, acts) {
       ),
     );
   }
-  if (report.passed.includes("signature") && !report.strangers.length) nodes.push(keyLine(report, known, isKept));
   return nodes;
 }
 
@@ -172,7 +184,7 @@ function when({ notBeforeMs, notAfterMs, log }) {
   if (notAfterMs === null) return [];
   const moment = (/** @type {number} */ ms) => timeElement(new Date(ms).toISOString());
   const witnesses = log?.cosigned.length ?? 0;
-  const by = `, by the log and ${witnesses === 1 ? "1 witness" : `${count(witnesses)} witnesses`}.`;
+  const by = `, by the log and ${witnesses === 1 ? "1 witness" : `${counted(witnesses)} witnesses`}.`;
   const from = notBeforeMs === null ? ["Recorded no later than "] : ["Recorded between ", moment(notBeforeMs), " and "];
   return [element("p", { class: "fine when" }, ...from, moment(notAfterMs), by)];
 }

@@ -1,6 +1,8 @@
 // Owns the words of a verdict: what happened, what it means, what to do next.
 // @ts-check
 
+import { counted, countOf } from "../shell/words.js";
+
 /** @typedef {import("./report.js").Report & {bytesRead: number, tookMs: number}} Report */
 /** @typedef {{code: string, clause: string, seq: number | null, title: string, text: string}} Failure */
 
@@ -53,7 +55,7 @@ export function failureOf(report) {
 
 /** @param {Report} report @param {string} code @returns {Failure} */
 function judgedFailure({ clause, seq, meaning, served }, code) {
-  const title = TITLES[code](seq === null ? "an event" : `event ${count(seq)}`);
+  const title = TITLES[code](seq === null ? "an event" : `event ${counted(seq)}`);
   if (code !== "E_PAYLOAD_MISMATCH") return { code, clause: clause ?? "", seq, title, text: meaning };
   const log = served.onlyHere === seq ? " The log of this page was sent as it was recorded; the proof was not." : "";
   return { code, clause: clause ?? "", seq, title, text: `Its text is not the text that was recorded.${log}` };
@@ -63,15 +65,15 @@ function judgedFailure({ clause, seq, meaning, served }, code) {
 function servedFailure({ seq, how }) {
   const [title, text] = {
     changed: [
-      `Event ${count(seq)} is changed in the log that is sent`,
+      `Event ${counted(seq)} is changed in the log that is sent`,
       "The proof holds the text that was recorded. The log of this run sends another one.",
     ],
     missing: [
-      `Event ${count(seq)} is missing from the log that is sent`,
+      `Event ${counted(seq)} is missing from the log that is sent`,
       "The proof holds it. The log of this run ends before it.",
     ],
     added: [
-      `The log that is sent goes on after event ${count(seq - 1)}`,
+      `The log that is sent goes on after event ${counted(seq - 1)}`,
       "The proof ends there, with its seal. What follows in the log was never recorded.",
     ],
   }[how];
@@ -92,12 +94,12 @@ export function heldWords(report, state) {
   const { size, sealSeq, redactedCount } = report;
   if (state === "open") {
     return [
-      `Whole up to event ${count(size)}`,
+      `Whole up to event ${counted(size)}`,
       "Every event so far is as recorded. No seal yet, so an end that was cut off could not be seen.",
     ];
   }
-  if (state === "redacted") return [`Verified, with ${events(redactedCount)} redacted`, redactedWords(report)];
-  const sentence = `All ${count((sealSeq ?? size) - 1)} events and the seal are as recorded.`;
+  if (state === "redacted") return [`Verified, with ${countOf(redactedCount, "event")} redacted`, redactedWords(report)];
+  const sentence = `All ${counted((sealSeq ?? size) - 1)} events and the seal are as recorded.`;
   if (report.log?.cosigned.length) return ["Verified in this browser", sentence];
   return [
     "Verified, without a witness",
@@ -107,10 +109,10 @@ export function heldWords(report, state) {
 
 /** @param {Report} report */
 function redactedWords({ matched, redacted, redactedCount, redaction }) {
-  const more = redactedCount > redacted.length ? ` and ${count(redactedCount - redacted.length)} more` : "";
+  const more = redactedCount > redacted.length ? ` and ${counted(redactedCount - redacted.length)} more` : "";
   const which = `${redactedCount === 1 ? "event" : "events"} ${redacted.map(count).join(", ")}${more}`;
   const by = redaction ? ` by ${redaction.actor}, reason “${redaction.reason}”` : "";
-  return `${count(matched)} of ${count(matched + redactedCount)} payloads are as recorded. The text of ${which} was removed${by}. The removal is part of the record.`;
+  return `${counted(matched)} of ${counted(matched + redactedCount)} payloads are as recorded. The text of ${which} was removed${by}. The removal is part of the record.`;
 }
 
 /** What a failure leaves standing; null where that is nothing. @param {Report} report @param {Failure} failure */
@@ -119,18 +121,18 @@ export function stillHolds(report, failure) {
   if (!report.passed.includes("chain")) {
     const whole = report.done;
     return whole
-      ? `The order and time of events 1 to ${count(whole)}, if nothing else was rewritten with them: the signature covers all ${count(report.size)}, so it does not vouch for a part.`
+      ? `The order and time of events 1 to ${counted(whole)}, if nothing else was rewritten with them: the signature covers all ${counted(report.size)}, so it does not vouch for a part.`
       : null;
   }
   if (report.changedCount) {
-    return `The order, number and time of all ${count(report.size)} records, and the text of the other ${count(report.matched)}.`;
+    return `The order, number and time of all ${counted(report.size)} records, and the text of the other ${counted(report.matched)}.`;
   }
-  return `The order, number and time of all ${count(report.size)} records.`;
+  return `The order, number and time of all ${counted(report.size)} records.`;
 }
 
 /** What a failure does not show. @param {Failure} failure @returns {string[]} */
 export function failureLimits({ code, seq }) {
-  const what = seq === null ? "what it said before" : `what event ${count(seq)} said before`;
+  const what = seq === null ? "what it said before" : `what event ${counted(seq)} said before`;
   const lost = ["E_PAYLOAD_MISMATCH", "E_SEQ_GAP", "E_TRUNCATED", "E_CHAIN_BROKEN", "E_ROOT_MISMATCH"].includes(code)
     ? [what]
     : [];
@@ -139,19 +141,6 @@ export function failureLimits({ code, seq }) {
     "who changed it, or when",
     "whether it was done on purpose, by a failing disk, or on the way to this browser",
   ];
-}
-
-/** @param {number} number */
-export const count = (number) => number.toLocaleString("en-US");
-
-/** @param {number} number */
-export const events = (number) => `${count(number)} ${number === 1 ? "event" : "events"}`;
-
-/** @param {number} bytes */
-export function size(bytes) {
-  let unit = 0;
-  for (; bytes >= 1024 && unit < 3; unit += 1) bytes /= 1024;
-  return unit ? `${bytes.toFixed(1)} ${["", "KiB", "MiB", "GiB"][unit]}` : `${bytes} bytes`;
 }
 
 /** @param {string} text */

@@ -2,7 +2,7 @@
 import { AXES } from "./axis.js";
 import { drawPlot } from "./plot.js";
 import { otherSpeed } from "./playback.js";
-import { placeText } from "../run/words.js";
+import { placeText } from "../shell/words.js";
 
 /** What a key on the slider does: a number steps so many events. */
 const STEPS = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 };

@@ -1,5 +1,5 @@
 // Clocks of what goes on: every `<span data-since>` counts on from its moment, in the server's time.
-import { clockText, durationText } from "./words.js";
+import { clockText, growingText } from "../shell/words.js";
 
 const TICK_MS = 1000;
 
@@ -36,7 +36,7 @@ export class Clocks {
     const now = this.#stoppedAt ?? Date.now() + this.#skewMs;
     for (const one of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-since]"))) {
       const elapsed = now - Date.parse(one.dataset.since ?? "");
-      const text = one.dataset.form === "clock" ? clockText(elapsed) : durationText(elapsed);
+      const text = one.dataset.form === "clock" ? clockText(elapsed) : growingText(elapsed);
       if (one.textContent !== text) one.textContent = text;
     }
   }

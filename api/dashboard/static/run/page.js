@@ -11,7 +11,7 @@ import { goToSection, watchSections } from "./panel.js";
 import { ProofChip } from "./proof_chip.js";
 import { showSeq } from "./seq.js";
 import { ShownRun } from "./shown.js";
-import { sizeText } from "./words.js";
+import { sizeText } from "../shell/words.js";
 
 const root = /** @type {HTMLElement} */ (document.getElementById("run"));
 const runId = root.dataset.runId ?? "";
