@@ -58,4 +58,6 @@ def test_the_raw_log_of_somebody_elses_run_is_not_there(running: Running, browse
     run_id = recorded(running, batch(1))
     assert append(running, run_id, batch(2, out("x"))).status_code == 200
     with httpx2.Client(base_url=running.url) as stranger:
-        assert stranger.get(f"/workspace-runs/{run_id}/log").status_code == 303
+        path = f"/workspace-runs/{run_id}/log"
+        assert stranger.get(path).status_code == 401
+        assert stranger.get(path, headers={"accept": "text/html"}).status_code == 303

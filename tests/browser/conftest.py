@@ -29,7 +29,7 @@ def browser() -> Iterator[Browser]:
 def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One server for the module, empty at first; see `tests.browser.samples` for what can be made on it."""
     folder: Path = tmp_path_factory.mktemp("site")
-    with serving(folder) as server:
+    with serving(folder, CROWNEST_SIGN_IN__ATTEMPTS_PER_MINUTE="0") as server:  # each test signs in
         headers = {"authorization": f"Bearer {server.key}"}
         with httpx2.Client(base_url=server.url, headers=headers, timeout=FINISH_S_MAX) as http:
             yield Site(server.url, server.key, http)
