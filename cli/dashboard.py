@@ -21,7 +21,8 @@ REMEDIES = {"not_found": "That server has no dashboard. Update it."}
 def dashboard(*, open_it: bool, api_url: str | None, as_json: bool) -> None:
     """Print a link that signs a browser in, once.
 
-    It signs in as the API key that is configured: who opens it first may do what the key may do, until the session ends or the key is revoked.
+    It signs in as the API key that is configured: who opens it first may do what the key may do, until the
+    session ends or the key is revoked.
     """
     with session(remedies=REMEDIES, api_url=api_url) as client:
         url, expires_at = client.sign_in_link()
