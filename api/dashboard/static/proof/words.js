@@ -110,7 +110,7 @@ export function heldWords(report, state) {
 /** @param {Report} report */
 function redactedWords({ matched, redacted, redactedCount, redaction }) {
   const more = redactedCount > redacted.length ? ` and ${counted(redactedCount - redacted.length)} more` : "";
-  const which = `${redactedCount === 1 ? "event" : "events"} ${redacted.map(count).join(", ")}${more}`;
+  const which = `${redactedCount === 1 ? "event" : "events"} ${redacted.map(counted).join(", ")}${more}`;
   const by = redaction ? ` by ${redaction.actor}, reason “${redaction.reason}”` : "";
   return `${counted(matched)} of ${counted(matched + redactedCount)} payloads are as recorded. The text of ${which} was removed${by}. The removal is part of the record.`;
 }
