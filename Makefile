@@ -38,7 +38,7 @@ check: setup-dev ## format, lint, imports, types
 	@$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 browser: setup-dev ## the dashboard in a real Chromium (BROWSER_ARGS="-k entrance"; CROWNEST_CHROMIUM=/path)
-	@$(BIN)/python -m pytest tests/browser $(BROWSER_ARGS)
+	@$(BIN)/python -m pytest tests/browser --numprocesses $(or $(BROWSER_JOBS),3) --dist loadfile $(BROWSER_ARGS)
 
 screenshots: setup-dev ## every page at 360 and 1440, light and dark, into screenshots/ (SCREENSHOTS_ARGS="--only run")
 	@$(BIN)/python -m tests.browser.screenshots $(SCREENSHOTS_ARGS)
