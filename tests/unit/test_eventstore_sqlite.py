@@ -455,7 +455,9 @@ async def test_a_reader_that_cannot_open_leaves_no_thread(
     left = {
         thread for thread in set(threading.enumerate()) - before if not thread.name.startswith("asyncio_")
     }
-    assert not left
+    for thread in left:  # told to end, and perhaps not yet gone
+        await asyncio.to_thread(thread.join, 30)
+    assert not any(thread.is_alive() for thread in left)
 
 
 # A full disk
