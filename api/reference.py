@@ -18,6 +18,7 @@ from api.operations import BY_ID, OPERATIONS, tags
 from api.schemas.catalogue import SCHEMAS
 from api.schemas.parts import Schema
 from api.shapes import Field, Words, fields, words
+from api.templating import templates_of
 from runs.access import OWN_SCOPES, SCOPES
 
 if TYPE_CHECKING:
@@ -129,15 +130,7 @@ def _answered(status: int, media: str, schema: Schema) -> Answered:
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # for who reads the pages, not for a start
-
-    made = Environment(
-        loader=PackageLoader("api"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    made = templates_of("api")
     made.filters["prose"] = prose
     made.filters["breakable"] = breakable
     return made

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from api.dashboard.assets import asset_path, module_paths
 from api.dashboard.visitors import visit_of
 from api.dashboard.words import clock_text, short_digest, size_text
+from api.templating import templates_of
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -75,16 +76,8 @@ def _frame(request: Request) -> dict[str, Any]:
 
 @cache
 def environment() -> Environment:
-    """The templates; made for the first page, since a server starts faster without."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    made = Environment(
-        loader=PackageLoader("api.dashboard"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    """The templates; made for the first page."""
+    made = templates_of("api.dashboard")
     made.filters["duration"] = clock_text
     made.filters["utc"] = readable_time
     made.filters["size"] = size_text

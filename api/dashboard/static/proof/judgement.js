@@ -21,6 +21,7 @@ import { commitment, leafHash, parseTime } from "./record.js";
 import { judgeInclusion, notAfter, notBefore, openLogCheckpoint } from "./tlog.js";
 import { VerificationError } from "./verdict.js";
 
+/** @typedef {import("./checks.js").Check} Check */
 /** @typedef {import("./checkpoint.js").Checkpoint} Checkpoint */
 /** @typedef {import("./note.js").Verifier} Verifier */
 /** @typedef {import("./policy.js").Policy} Policy */
@@ -43,29 +44,12 @@ import { VerificationError } from "./verdict.js";
 /** How far an honest server's clock may be off (P9.2b). */
 const TIME_SKEW_MS_MAX = 5 * 60 * 1000;
 
-/** The checks in the order in which they are made; each is noted in `findings.passed` once it holds. */
-export const CHECKS = /** @type {const} */ ([
-  "signature",
-  "records",
-  "chain",
-  "payloads",
-  "seal",
-  "evidence",
-  "output",
-  "artifacts",
-  "shown",
-  "log",
-  "times",
-  "pin",
-  "attestations",
-]);
-
 /** What a verification has learned so far. */
 export class Findings {
   /** @param {Options} options */
   constructor(options) {
     this.options = options;
-    /** @type {Set<typeof CHECKS[number]>} */
+    /** @type {Set<Check>} */
     this.passed = new Set();
     /** @type {string | null} */
     this.stream = null;
@@ -220,7 +204,7 @@ export class Judgement {
     }
   }
 
-  /** @param {...typeof CHECKS[number]} names */
+  /** @param {...Check} names */
   _pass(...names) {
     for (const name of names) this._findings.passed.add(name);
   }

@@ -3,6 +3,7 @@
 
 import { element, icon } from "../shell/dom.js";
 import { counted, countOf } from "../shell/words.js";
+import { CHECKS } from "./checks.js";
 
 /** @typedef {import("./words.js").Report} Report */
 /** @typedef {import("./words.js").Failure} Failure */
@@ -15,21 +16,6 @@ const ROW_OF = {
   E_WITNESS_SIG: "witnesses",
   E_WITNESS_QUORUM: "witnesses",
 };
-const ORDER = [
-  "signature",
-  "records",
-  "chain",
-  "payloads",
-  "seal",
-  "evidence",
-  "output",
-  "artifacts",
-  "shown",
-  "log",
-  "times",
-  "pin",
-  "attestations",
-];
 const ICONS = { ok: "check", bad: "x", todo: "dash" };
 const ROOT_CHARS = 6;
 
@@ -48,7 +34,7 @@ export function checkRows(report, failure) {
 function blamedRow(report, failure) {
   if (failure === null) return null;
   if (report.code === null) return report.served.other ? "served" : "signature";
-  return ROW_OF[failure.code] ?? ORDER.find((check) => !report.passed.includes(check)) ?? null;
+  return ROW_OF[failure.code] ?? CHECKS.find((check) => !report.passed.includes(check)) ?? null;
 }
 
 /** @param {Report} report @param {string} id @param {string | null} blamed @returns {RowState} */
