@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.log_kit import Log, module
 from tests.browser.samples import Site
@@ -21,9 +21,14 @@ async ([path, pxMax]) => {
   scroller.style.height = "400px";
   scroller.style.flex = "none";
   document.querySelector("main").replaceChildren(scroller);
+  [globalThis.asked, globalThis.answering] = [[], null];
   const rowOf = (row) => ({ row, kind: "stdout", isOpen: false });
   const list = new VirtualList(scroller, {
-    fetchRows: async (from, to) => ({ rows: Array.from({ length: to - from }, (_, at) => rowOf(from + at)) }),
+    fetchRows: async (from, to) => {
+      globalThis.asked.push(from);
+      await globalThis.answering;
+      return { rows: Array.from({ length: to - from }, (_, at) => rowOf(from + at)) };
+    },
     make: ({ row }) => {
       const element = document.createElement("div");
       element.className = "ln";
@@ -44,16 +49,24 @@ async ([path, pxMax]) => {
 """
 TOP = """
 async () => {
+  const { list } = globalThis;
   const view = document.querySelector("#scaled").getBoundingClientRect();
   const isAtTop = (one) => one.getBoundingClientRect().bottom > view.top + 0.5;
-  let row = null;
-  for (let frame = 0; frame < 120 && !(frame > 1 && row?.dataset.line); frame += 1) {
+  for (let frame = 0; frame < 120 && (frame < 2 || list.frame !== 0 || !list.isHere()); frame += 1) {
     await new Promise(requestAnimationFrame);
-    row = [...document.querySelectorAll("#scaled .rows > *")].find(isAtTop);
   }
+  const row = [...document.querySelectorAll("#scaled .rows > *")].find(isAtTop);
   return Number(row.dataset.line) + (view.top - row.getBoundingClientRect().top) / 19;
 }
 """
+
+
+def scaled(page: Page) -> Locator:
+    """A list of a million rows in 400,000 px, in place of the page; its rows are their own numbers."""
+    page.goto("/workspace-runs")
+    page.add_style_tag(url=module(page, "css/log.css"))
+    page.evaluate(SCALED, [module(page, "log/list.js"), 400_000])
+    return page.locator("#scaled")
 
 
 @pytest.fixture(scope="module")
@@ -95,10 +108,8 @@ def test_wrapping_keeps_what_is_read_in_its_place(page: Page, site: Site, large_
 
 def test_a_list_higher_than_browsers_allow_is_scrolled_exactly_and_in_proportion(page: Page) -> None:
     """A million rows in 400,000 px: near moves are to the pixel, far ones go where the bar is."""
-    page.goto("/workspace-runs")
-    page.add_style_tag(url=module(page, "css/log.css"))
-    page.evaluate(SCALED, [module(page, "log/list.js"), 400_000])
-    height = page.locator("#scaled").evaluate("(log) => log.scrollHeight")
+    scroller = scaled(page)
+    height = scroller.evaluate("(log) => log.scrollHeight")
     assert height == 400_000
     scroll = "(scroller, px) => { scroller.scrollTop += px; }"
     for start in (0, 123_456, 500_000, 999_000):
@@ -106,11 +117,49 @@ def test_a_list_higher_than_browsers_allow_is_scrolled_exactly_and_in_proportion
         at = page.evaluate(TOP)
         assert at == pytest.approx(start, abs=0.1)
         for px in (190, 95, -190, 380):
-            page.locator("#scaled").evaluate(scroll, px)
+            scroller.evaluate(scroll, px)
             assert page.evaluate(TOP) == pytest.approx(at + px / 19, abs=0.1)
             at += px / 19
     for share in (0.1, 0.5, 0.9):
-        page.locator("#scaled").evaluate("(log, top) => { log.scrollTop = top; }", share * (height - 400))
+        scroller.evaluate("(log, top) => { log.scrollTop = top; }", share * (height - 400))
         assert page.evaluate(TOP) == pytest.approx(share * 1_000_000, rel=0.02)
     page.evaluate("() => globalThis.list.follow()")
-    assert page.locator("#scaled [data-line]").last.inner_text() == "999999"
+    assert scroller.locator("[data-line]").last.inner_text() == "999999"
+
+
+def test_fast_scrolling_goes_at_one_pace_and_asks_for_what_comes_next(page: Page) -> None:
+    """Every far move leads as far as the one before it, and the rows behind the next ones are asked for."""
+    scroller = scaled(page)
+    rows_of_a_move = 3_000 * 1_000_000 / (400_000 - 400)
+    for move in range(1, 11):
+        scroller.evaluate("(log) => { log.scrollTop += 3000; }")
+        assert page.evaluate(TOP) == pytest.approx(move * rows_of_a_move, rel=0.01)
+    asked = set(page.evaluate("() => globalThis.asked"))
+    for move in (11, 12, 13):
+        row = move * rows_of_a_move
+        assert any(first <= row < first + 64 for first in asked), f"row {row:.0f} was not asked for"
+
+
+def test_what_was_read_stays_until_the_rows_of_another_place_are_here(page: Page) -> None:
+    """No empty frame between them; but who has to wait for long sees that there is nothing yet."""
+    scroller = scaled(page)
+    shown = scroller.locator("[data-line]")
+    page.evaluate(
+        "() => { globalThis.answering = new Promise((answer) => { globalThis.answer = answer; }); }"
+    )
+    frames = page.evaluate(
+        """async () => {
+          globalThis.list.show(500_000, "start");
+          const view = document.querySelector("#scaled").getBoundingClientRect();
+          const middle = () => document.elementFromPoint(view.x + 20, view.y + 200);
+          const inView = () => middle()?.closest("[data-line]")?.dataset.line;
+          const before = inView();
+          await new Promise(requestAnimationFrame);
+          return [before, inView()];
+        }"""
+    )
+    assert frames == ["10", "10"]
+    expect(shown).to_have_count(0)
+    page.evaluate("() => globalThis.answer()")
+    expect(shown.first).to_be_attached()
+    assert page.evaluate(TOP) == pytest.approx(500_000, abs=0.1)

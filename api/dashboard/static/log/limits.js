@@ -16,10 +16,18 @@ export const ROWS_ASKED_MAX = 1_000;
 /** Rows of one page of the cache, and how many such pages are kept. */
 export const PAGE_ROWS = 64;
 export const PAGES_KEPT_MAX = 64;
+/** Pages that are asked for at once. */
+export const PAGES_COMING_MAX = 24;
 /** Elements in all the browsers we know may be this high; above it positions are mapped. */
 export const SCROLL_PX_MAX = 8_000_000;
 /** Rows kept ready above and below what is seen, in shares of its height. */
 export const OVERSCAN = 0.75;
+/** While the reader scrolls, the rows of so many of the next frames are asked for, at the pace of the last one. */
+export const FRAMES_AHEAD = 3;
+/** A pace counts for so long; then the list stands. */
+export const PACE_MS_MAX = 150;
+/** What was seen last stays for so long while the rows that belong there are on their way. */
+export const HELD_MS_MAX = 150;
 
 /** The worker answers questions at least this often while it reads or searches. */
 export const SLICE_MS = 8;

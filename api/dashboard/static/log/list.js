@@ -1,7 +1,7 @@
 // Owns the virtual list: of a million rows those near the view are elements, and what is read keeps its place.
 
 import { Heights } from "./heights.js";
-import { OVERSCAN } from "./limits.js";
+import { FRAMES_AHEAD, HELD_MS_MAX, OVERSCAN, PACE_MS_MAX } from "./limits.js";
 import { Pages } from "./pages.js";
 import { Scale } from "./scale.js";
 
@@ -45,6 +45,11 @@ export class VirtualList {
     this.isFollowing = true;
     this.isWrapped = false;
     this.placedTop = 0;
+    /** How far the reader scrolled last, in px, and when. */
+    this.pace = { px: 0, at: -Infinity };
+    /** Where the rows are that are shown, in px below the top of the view, and whether none was missing there. */
+    this.shown = { boxTop: 0, isWhole: false };
+    this.heldTimer = 0;
     this.frame = 0;
     this.wantedCount = 0;
     this.isGrowing = false;
@@ -117,10 +122,7 @@ export class VirtualList {
 
   /** The rows look different though they are the same. */
   remake() {
-    for (const [index, { element }] of this.elements) {
-      element.remove();
-      this.elements.delete(index);
-    }
+    for (const known of this.elements.values()) known.row = null;
     this.draw();
   }
 
@@ -190,6 +192,7 @@ export class VirtualList {
     if (Math.abs(top - this.placedTop) < 1) return;
     const y = this.scale.yOf(top, this.placedTop, this.view);
     this.placedTop = top;
+    this.pace = { px: y - this.y, at: performance.now() };
     this.moveTo(y);
     this.schedule();
   }
@@ -209,17 +212,56 @@ export class VirtualList {
       this.scale.setTotal(this.totalPx);
       const y = this.y;
       const top = this.scale.topOf(y, this.view);
-      const first = this.heights.indexAt(y - this.view * OVERSCAN);
-      const last = this.count === 0 ? 0 : this.heights.indexAt(y + this.view * (1 + OVERSCAN)) + 1;
-      this.fill(first, last);
+      const isHeld = this.isHeld();
+      const [first, last] = this.near(y);
+      if (!isHeld) this.fill(first, last);
+      const boxTop = isHeld ? this.shown.boxTop : this.heights.top(first) - y;
       this.space.style.height = `${this.scale.height}px`;
-      this.box.style.transform = `translateY(${this.heights.top(first) - this.scale.offset}px)`;
-      if (this.measure()) continue;
+      this.box.style.transform = `translateY(${top + boxTop}px)`;
+      if (!isHeld && this.measure()) continue;
       this.place(top);
-      void this.pages.need(first, last);
+      this.ask(y);
+      if (!isHeld) this.shown = { boxTop, isWhole: this.isHere() };
       break;
     }
     this.source.moved();
+  }
+
+  /** The places of the rows that are made when the view begins at `y`: from, and without to. */
+  near(y) {
+    if (this.count === 0) return [0, 0];
+    return [this.heights.indexAt(y - this.view * OVERSCAN), this.heights.indexAt(y + this.view * (1 + OVERSCAN)) + 1];
+  }
+
+  /** Whether the rows that are seen are here. */
+  isHere() {
+    const { first, last } = this.seen;
+    return this.pages.has(first, Math.min(this.count, last + 1));
+  }
+
+  /**
+   * Whether what was shown stays while the rows that belong here are on their way, instead of nothing. It
+   * stays only for a moment: a reader who waits longer shall see that there is something to wait for.
+   */
+  isHeld() {
+    if (!this.shown.isWhole || this.isHere()) {
+      clearTimeout(this.heldTimer);
+      this.heldTimer = 0;
+      return false;
+    }
+    if (this.heldTimer === 0) this.heldTimer = setTimeout(() => this.letGo(), HELD_MS_MAX);
+    return true;
+  }
+
+  letGo() {
+    this.shown.isWhole = false;
+    this.schedule();
+  }
+
+  /** Ask for the rows near `y`, and for those that come if the reader scrolls on as in the last frame. */
+  ask(y) {
+    const frames = performance.now() - this.pace.at < PACE_MS_MAX ? FRAMES_AHEAD : 0;
+    for (let ahead = 0; ahead <= frames; ahead += 1) void this.pages.need(...this.near(y + ahead * this.pace.px));
   }
 
   place(top) {
@@ -253,7 +295,7 @@ export class VirtualList {
   measure() {
     let hasChanged = false;
     for (const [index, { row, element }] of this.elements) {
-      if (row === undefined) continue;
+      if (!row) continue;
       const isUsual = !this.isWrapped && row.kind !== "fact" && !element.dataset.high;
       if (isUsual) continue;
       if (this.heights.set(index, element.getBoundingClientRect().height)) hasChanged = true;

@@ -1,6 +1,6 @@
 // Owns the rows that the page has: fetched in pages, kept while they are near, fetched anew when they changed.
 
-import { PAGE_ROWS, PAGES_KEPT_MAX } from "./limits.js";
+import { PAGE_ROWS, PAGES_COMING_MAX, PAGES_KEPT_MAX } from "./limits.js";
 
 /** Rows by their place, from the worker. */
 export class Pages {
@@ -36,23 +36,36 @@ export class Pages {
     }
   }
 
-  /** Get what is missing or stale between two places; resolved when it is here. */
+  /**
+   * Get what is missing or stale between two places; resolved when it is here. What is too much to ask for
+   * at once is left out: whatever arrives makes the list ask again for what it needs by then.
+   */
   async need(from, to) {
     const waits = [];
     for (let number = Math.floor(from / PAGE_ROWS); number * PAGE_ROWS < to; number += 1) {
       const page = this.pages.get(number);
-      if (page === undefined || page.isStale) waits.push(this.coming.get(number) ?? this.get(number));
+      if (page !== undefined && !page.isStale) continue;
+      const wait = this.coming.get(number) ?? (this.coming.size < PAGES_COMING_MAX ? this.get(number) : undefined);
+      if (wait !== undefined) waits.push(wait);
     }
     if (waits.length > 0) await Promise.all(waits);
+  }
+
+  /** Whether all rows between two places are here, if only as they were. */
+  has(from, to) {
+    for (let number = Math.floor(from / PAGE_ROWS); number * PAGE_ROWS < to; number += 1) {
+      if (!this.pages.has(number)) return false;
+    }
+    return true;
   }
 
   get(number) {
     const { pages, coming } = this;
     const known = pages.get(number);
     if (known) known.isStale = false;
-    const wait = this.fetchRows(number * PAGE_ROWS, (number + 1) * PAGE_ROWS).then(({ rows }) => {
+    const asked = this.fetchRows(number * PAGE_ROWS, (number + 1) * PAGE_ROWS).finally(() => coming.delete(number));
+    const wait = asked.then(({ rows }) => {
       if (pages !== this.pages) return;
-      coming.delete(number);
       pages.set(number, { rows: kept(pages.get(number)?.rows, rows), isStale: pages.get(number)?.isStale ?? false });
       this.forgetFar(number);
       this.arrived();

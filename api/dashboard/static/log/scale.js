@@ -46,7 +46,8 @@ export class Scale {
   }
 
   /**
-   * What is at the top after the reader scrolled.
+   * What is at the top after the reader scrolled. Behind a far move the bar stays where it was put: moved
+   * from there, it would be farther off with every further move.
    * @param {number} top
    * @param {number} before where it was scrolled to before
    * @param {number} view
@@ -54,6 +55,8 @@ export class Scale {
   yOf(top, before, view) {
     if (this.total <= this.pxMax) return top;
     if (Math.abs(top - before) <= 2 * view) return top + this.offset;
-    return (top / (this.height - view)) * (this.total - view);
+    const y = (top / (this.height - view)) * (this.total - view);
+    this.offset = Math.round(y - top);
+    return top + this.offset;
   }
 }
