@@ -161,3 +161,50 @@ def test_the_log_works_on_a_phone(page: Page, site: Site) -> None:
     assert log.line(int(before)).bounding_box() == place
     again.click()
     expect(log.line(101)).to_be_in_viewport()
+
+
+def test_lines_are_walked_by_keys(page: Page, site: Site) -> None:
+    """`j` and `k` mark line after line, as a click does, and the log moves only as far as it must."""
+    log = Log(page).open(long_run(site).run_id)
+    marked = page.locator("#log .ln--at")
+    page.keyboard.press("g")
+    expect(log.text(1)).to_be_in_viewport()
+    page.keyboard.press("j")
+    first = marked.inner_text()
+    page.keyboard.press("j")
+    expect(marked).not_to_have_text(first)
+    page.keyboard.press("k")
+    page.keyboard.press("k")
+    assert marked.inner_text() == first
+    page.evaluate("() => { location.hash = '#L100'; }")
+    expect(log.line(100)).to_be_in_viewport()
+    before = log.visible()
+    for number in range(101, int(before[-1]) + 3):
+        page.keyboard.press("j")
+        expect(marked).to_have_attribute("data-line", str(number))
+    assert int(log.visible()[-1]) == int(before[-1]) + 2
+    page.keyboard.press("y")
+    expect(page).to_have_url(re.compile(rf"#L{int(before[-1]) + 2}$"))
+    page.keyboard.press("G")
+    page.keyboard.press("k")
+    expect(log.line(FILLER)).to_have_class(re.compile("ln--at"))
+    expect(log.status).to_have_text("Follow again")
+
+
+def test_arrows_scroll_the_log_by_a_line_when_it_has_the_focus(page: Page, site: Site) -> None:
+    """Elsewhere they are the browser's; the help lists them."""
+    log = Log(page).open(long_run(site).run_id)
+    page.evaluate("() => { location.hash = '#L100'; }")
+    expect(log.line(100)).to_be_in_viewport()
+    top = int(log.visible()[0])
+    page.keyboard.press("ArrowDown")
+    assert int(log.visible()[0]) == top
+    log.scroller.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowDown")
+    assert int(log.visible()[0]) == top + 5
+    for _ in range(3):
+        page.keyboard.press("ArrowUp")
+    assert int(log.visible()[0]) == top + 2
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard")).to_contain_text("scroll the log by a line")

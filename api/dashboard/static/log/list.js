@@ -158,14 +158,14 @@ export class VirtualList {
   /**
    * Show a row.
    * @param {number} index
-   * @param {"start"|"center"|"near"} where `near`: only as far as needed
+   * @param {"start"|"center"|"near"} where `near`: only as far as it takes to see it
    */
   show(index, where = "center") {
-    const { first, last } = this.seen;
-    if (where === "near" && index > first && index < last) return this.stay();
+    const [from, to] = [this.heights.top(index), this.heights.top(index + 1)];
+    let y = where === "start" ? from : from - Math.max(0, (this.view - this.heights.usual) / 2);
+    if (where === "near") y = Math.min(from, Math.max(this.y, to - this.view));
     this.isFollowing = false;
-    const above = where === "start" ? 0 : Math.max(0, (this.view - this.heights.usual) / 2);
-    this.anchor = this.anchorAt(Math.max(0, this.heights.top(index) - above));
+    this.anchor = this.anchorAt(Math.max(0, y));
     this.draw();
   }
 

@@ -27,6 +27,15 @@ export class Pages {
     return this.pages.get(Math.floor(index / PAGE_ROWS))?.rows[index % PAGE_ROWS];
   }
 
+  /** The place of the first row between two places that is here and meets a condition, -1 for none. */
+  find(from, to, isMeant) {
+    for (let index = from; index < to; index += 1) {
+      const row = this.at(index);
+      if (row !== undefined && isMeant(row)) return index;
+    }
+    return -1;
+  }
+
   /** Rows from `changedFrom` on, open ones and those behind the end may look different now. */
   changed(changedFrom) {
     for (const page of this.pages.values()) {

@@ -216,6 +216,24 @@ export class LogView {
     [...this.scroller.querySelectorAll(".ln > a")].find((made) => made.getAttribute("href") === link.getAttribute("href"))?.focus({ preventScroll: true });
   }
 
+  /** Mark the next or the previous row, as a click on its number does; off the screen it begins anew. */
+  stepLine(by) {
+    const { first, last } = this.list.seen;
+    const marked = this.list.pages.find(first, last + 1, (row) => this.isLinked(row));
+    const wanted = marked < 0 ? (by > 0 ? first : last) : marked + by;
+    const index = Math.min(Math.max(0, wanted), this.list.count - 1);
+    const row = this.list.pages.at(index);
+    if (row === undefined) return;
+    this.linked = row.line > 0 ? { line: row.line } : { seq: row.seq };
+    this.list.show(index, "near");
+    this.list.remake();
+  }
+
+  isLinked(row) {
+    if (this.linked === null) return false;
+    return "line" in this.linked ? row.line === this.linked.line : row.line === 0 && row.seq === this.linked.seq;
+  }
+
   async jumpToFailure() {
     if (this.badSeqs.length > 0) return this.scrollToSeq(Math.min(...this.badSeqs));
     const row = await this.session.failure();
