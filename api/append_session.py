@@ -9,24 +9,24 @@ envelope, with the number where there is one, and the socket closes: what was se
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
-from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from api.batches import parse_batch
 from api.errors import envelope, refusal_of
 from api.limits import ApiLimits
-from runs.recording import RecordingSession, run_ended
+from api.session_protocol import protocol_of
+from runs.recording import Batch, RecordingSession, run_ended
 from runs.refusal import Refusal
 
 CLOSE_IDLE, CLOSE_REFUSED, CLOSE_TOO_BIG, CLOSE_FAILED, CLOSE_RESTART, CLOSE_LATER = (
     1001, 1008, 1009, 1011, 1012, 1013,
 )  # fmt: skip
 _CLOSE = {"internal_error": CLOSE_FAILED, "slow_down": CLOSE_LATER, "file_too_large": CLOSE_TOO_BIG}
-
-Waiting = tuple[int, asyncio.Future[int]]
-"""The number of a batch, 0 for what could not be read, and the stream's size behind it once it is durable."""
 
 
 class _Over(Exception):
@@ -44,27 +44,36 @@ class AppendSession:
         self, socket: WebSocket, recording: RecordingSession, limits: ApiLimits, request_id: str
     ) -> None:
         self._socket = socket
+        self._wire = protocol_of(socket)
         self._recording = recording
         self._limits = limits
         self._request_id = request_id
-        self._waiting: asyncio.Queue[Waiting] = asyncio.Queue(limits.session_batches_max)
+        self._waiting = 0
+        """Batches that were handed in and are not answered yet."""
+        self._unreadable: Refusal | None = None
+        """Why the last frame was no batch: told when its turn has come, behind the batches before it."""
         self._heard = True
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Fails with why the session ends, when that is found by itself."""
 
     def __repr__(self) -> str:
-        return f"AppendSession({self._recording!r}, waiting={self._waiting.qsize()})"
+        return f"AppendSession({self._recording!r}, waiting={self._waiting})"
 
     async def serve(self, access_over: asyncio.Event, closing: asyncio.Event) -> None:
         """Until the client goes, is refused or idle, the run or the access ends, or the server stops."""
         try:
             await self._socket.accept()
-            await self._greet()
         except WebSocketDisconnect:
             return
-        work = (
-            self._receive(), self._acknowledge(), self._watch_idle(), self._watch_run(),
+        self._greet()
+        self._wire.deliver(self)
+        work: tuple[Coroutine[Any, Any, Any], ...] = (
+            self._socket.receive(),  # nothing but that the client is gone
+            self._watch_idle(),
+            self._watch_run(),
             _watch_access(access_over, closing),
-        )  # fmt: skip
-        tasks = [asyncio.create_task(one) for one in work]
+        )
+        tasks: list[asyncio.Future[Any]] = [self._over, *map(asyncio.create_task, work)]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -77,54 +86,59 @@ class AppendSession:
             except _Over as over:
                 await self._close(over)
                 return
-            except WebSocketDisconnect:
-                return
 
-    async def _greet(self) -> None:
+    @property
+    def full(self) -> bool:
+        """Whether as many batches wait as may, or none is looked at any more."""
+        return self._waiting >= self._limits.session_batches_max or self._unreadable is not None
+
+    def received(self, message: bytes) -> None:
+        """Hand in what came. What cannot be read ends the session behind the batches before it."""
+        self._heard = True
+        try:
+            batch = self._batch(message)
+        except Refusal as refusal:
+            self._unreadable = refusal
+            self._refuse_unreadable()
+            return
+        self._waiting += 1
+        self._recording.submit(batch, partial(self._answered, batch.number))
+
+    def _batch(self, message: bytes) -> Batch:
+        most = self._limits.json_body_bytes_max
+        if len(message) > most:
+            raise Refusal("file_too_large", f"A frame is larger than {most} bytes. Send smaller batches.")
+        return parse_batch(message)
+
+    def _greet(self) -> None:
         head = self._recording.head(self._recording.last_seq)
         producer_id = self._socket.query_params.get("producerId")
         if producer_id is None:
-            await self._send(b'{"head":%b}' % head)
+            self._wire.send_message(b'{"head":%b}' % head)
             return
         last = self._recording.last_number(producer_id)
-        await self._send(b'{"head":%b,"lastNumber":%d}' % (head, last))
+        self._wire.send_message(b'{"head":%b,"lastNumber":%d}' % (head, last))
 
-    async def _receive(self) -> None:
-        """Hand in what comes. What cannot be read ends the session behind the batches before it."""
-        while True:
-            message = await self._socket.receive()
-            if message["type"] != "websocket.receive":
-                return
-            self._heard = True
-            try:
-                batch = parse_batch(self._frame(message))
-            except Refusal as refusal:
-                failed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-                failed.set_exception(refusal)
-                await self._waiting.put((0, failed))
-                await asyncio.Event().wait()  # the session ends when its turn has come
-                return
-            await self._waiting.put((batch.number, self._recording.submit(batch)))
+    def _answered(self, number: int, outcome: int | Exception) -> None:
+        """Acknowledge the batch, or end the session with why it is refused; answers come in order."""
+        self._waiting -= 1
+        if self._over.done():
+            return
+        if isinstance(outcome, Exception):
+            self._refuse(outcome, number)
+            return
+        self._wire.send_message(b'{"number":%d,"head":%b}' % (number, self._recording.head(outcome)))
+        self._refuse_unreadable()
+        self._wire.go_on()
 
-    def _frame(self, message: Message) -> bytes:
-        sent: bytes | None = message.get("bytes")
-        data: bytes = message["text"].encode() if sent is None else sent
-        if len(data) > self._limits.json_body_bytes_max:
-            most = self._limits.json_body_bytes_max
-            raise Refusal("file_too_large", f"A frame is larger than {most} bytes. Send smaller batches.")
-        return data
+    def _refuse_unreadable(self) -> None:
+        if self._unreadable is not None and not self._waiting:
+            self._refuse(self._unreadable, 0)
 
-    async def _acknowledge(self) -> None:
-        while True:
-            number, answer = await self._waiting.get()
-            try:
-                size = await answer
-            except Exception as error:
-                refusal = refusal_of(error)
-                if refusal is None:
-                    raise
-                raise _Over(_CLOSE.get(refusal.code, CLOSE_REFUSED), refusal, number) from None
-            await self._send(b'{"number":%d,"head":%b}' % (number, self._recording.head(size)))
+    def _refuse(self, error: Exception, number: int) -> None:
+        refusal = refusal_of(error)
+        code = _CLOSE.get(refusal.code, CLOSE_REFUSED) if refusal else CLOSE_FAILED
+        self._over.set_exception(_Over(code, refusal, number) if refusal else error)
 
     async def _watch_idle(self) -> None:
         while self._heard:
@@ -139,14 +153,12 @@ class AppendSession:
 
     async def _close(self, over: _Over) -> None:
         """Tell why, then close; the client may be gone already."""
+        if over.refusal is not None:
+            _, _, body = envelope(over.refusal, self._request_id)
+            self._wire.send_message(b'{"number":%d,%b' % (over.number, body[1:]) if over.number else body)
         with suppress(WebSocketDisconnect, RuntimeError):
-            if over.refusal is not None:
-                _, _, body = envelope(over.refusal, self._request_id)
-                await self._send(b'{"number":%d,%b' % (over.number, body[1:]) if over.number else body)
             await self._socket.close(over.code)
-
-    async def _send(self, data: bytes) -> None:
-        await self._socket.send({"type": "websocket.send", "text": data.decode()})
+        self._wire.go_on()  # the client's side of the closing may lie behind what is not read any more
 
 
 async def _watch_access(access_over: asyncio.Event, closing: asyncio.Event) -> None:

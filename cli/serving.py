@@ -13,6 +13,7 @@ import uvicorn
 import uvloop
 
 from api.protocol import EnvelopeProtocol
+from api.session_protocol import SessionProtocol
 from api.session_routes import link_url
 from cli import config_file
 from cli.execution import describe_limits
@@ -77,6 +78,7 @@ class HttpServer(uvicorn.Server):
             uvicorn.Config(
                 server.app,
                 http=EnvelopeProtocol,
+                ws=SessionProtocol,
                 log_level="warning",
                 access_log=False,
                 lifespan="off",

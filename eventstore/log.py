@@ -6,6 +6,7 @@ Every backend passes `tests/contract/test_log.py`. A stream is a run (`wsr_…`)
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -246,6 +247,10 @@ class EventLog(Protocol):
 
     async def append(self, request: Append) -> Appended:
         """Make the events durable and visible, or refuse with a `LogError` and change nothing."""
+        ...
+
+    def submit(self, request: Append) -> asyncio.Future[Appended]:
+        """`append` for who has no task to wait in: done once the events are durable, or refused."""
         ...
 
     async def redact(self, request: Redaction) -> Appended:

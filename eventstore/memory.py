@@ -5,6 +5,7 @@ It belongs to one event loop, and an append is one synchronous step in it.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
@@ -216,9 +217,18 @@ class MemoryLog:
 
     async def append(self, request: Append) -> Appended:
         """Add the events and make them visible, or refuse with a `LogError` and change nothing."""
+        return await self.submit(request)
+
+    def submit(self, request: Append) -> asyncio.Future[Appended]:
+        """`append` for who has no task to wait in: done once the events are visible, or refused."""
         refuse_oversized(request, self._limits)
-        done = self._atomically(lambda tx: self._appender.append(tx, request))
-        return self._appended(done, len(request.events))
+        done: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
+        try:
+            added = self._atomically(partial(self._appender.append, request=request))
+            done.set_result(self._appended(added, len(request.events)))
+        except Exception as error:  # noqa: BLE001  # told where it is waited for
+            done.set_exception(error)
+        return done
 
     async def redact(self, request: Redaction) -> Appended:
         """Erase the payloads and record it in one `redaction` event, or refuse (`RedactionRefused`)."""
@@ -385,7 +395,6 @@ class MemoryLog:
 
 
 def _set(mapping: MutableMapping[Any, Any], key: object, value: object) -> None:
+    mapping[key] = value
     if value is None:
-        mapping.pop(key, None)
-    else:
-        mapping[key] = value
+        del mapping[key]

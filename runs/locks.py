@@ -1,8 +1,10 @@
-"""One lock per name, kept in memory: what is looked at under it stays so until the change is appended."""
+"""Locks kept in memory: what is looked at under one stays so until the change is appended."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Callable
 from weakref import WeakValueDictionary
 
 
@@ -24,3 +26,45 @@ class NamedLocks:
         if lock is None:
             lock = self._locks[name] = asyncio.Lock()
         return lock
+
+
+class Turns:
+    """One at a time, in the order of asking: by a call when the turn has come, or as a context.
+
+    To have a turn that is free costs neither a task nor a future, unlike a lock.
+    """
+
+    def __init__(self) -> None:
+        self._taken = False
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def __repr__(self) -> str:
+        return f"Turns(taken={self._taken}, waiting={len(self._waiting)})"
+
+    def ask(self, begin: Callable[[], None]) -> None:
+        """Call `begin` when it is its turn, which may be at once; the turn lasts until `end`."""
+        if self._taken:
+            self._waiting.append(begin)
+        else:
+            self._taken = True
+            begin()
+
+    def end(self) -> None:
+        """The turn is over: the next one begins."""
+        if self._waiting:
+            self._waiting.popleft()()
+        else:
+            self._taken = False
+
+    async def __aenter__(self) -> None:
+        begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ask(lambda: self.end() if begun.done() else begun.set_result(None))
+        try:
+            await begun
+        except asyncio.CancelledError:
+            if not begun.cancelled():  # it was given the turn, and is cancelled all the same
+                self.end()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self.end()

@@ -18,6 +18,7 @@ from evidence.record import format_time
 from runs import decide
 from runs.ids import new_id
 from runs.limits import RunLimits
+from runs.locks import Turns
 from runs.refusal import Refusal
 from runs.session import RunSession
 
@@ -71,10 +72,10 @@ class _Producer:
         return found
 
 
-@dataclass(slots=True)
-class _Waiting:
-    batch: Batch
-    answer: asyncio.Future[int]
+Answer = Callable[[int | Exception], None]
+"""Told of a batch: the stream's size behind it once it is durable, or why it is refused."""
+Group = list[tuple[Batch, Answer]]
+"""Batches that share an append."""
 
 
 class RecordingSession(RunSession):
@@ -91,10 +92,12 @@ class RecordingSession(RunSession):
         self._heard = heard
         self.producers: dict[str, _Producer] = {}
         self.ended_early = asyncio.Event()
-        self.busy = asyncio.Lock()
-        """Held by whoever appends: the session stands at the stream's head whenever it is free."""
-        self._waiting: deque[_Waiting] = deque()
-        self._appender: asyncio.Task[None] | None = None
+        self.busy = Turns()
+        """Of whoever appends: the session stands at the stream's head whenever it is free."""
+        self._waiting: deque[tuple[Batch, Answer]] = deque()
+        self._asked = False
+        """Whether what waits has asked for its turn, or has it."""
+        self._catching_up: asyncio.Task[None] | None = None
 
     def last_number(self, producer_id: str) -> int:
         """The number of the producer's last batch in the log, 0 when it has none."""
@@ -107,71 +110,98 @@ class RecordingSession(RunSession):
             return b'{"size":%d,"truncated":true}' % size
         return b'{"size":%d}' % size
 
-    def submit(self, batch: Batch) -> asyncio.Future[int]:
-        """Hand in a batch; the stream's size behind it once it is durable, or a `Refusal`.
-
-        Batches are taken in the order in which they were handed in.
-        """
+    def submit(self, batch: Batch, answer: Answer) -> None:
+        """Hand in a batch. Batches are taken, and answered, in the order in which they were handed in."""
         self._heard[self.run_id] = self._now_ms()
-        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(batch, answer))
-        if self._appender is None:
-            self._appender = asyncio.create_task(self._append_all(), name=f"recording {self.run_id}")
-        return answer
+        self._waiting.append((batch, answer))
+        if not self._asked:
+            self._ask()
+
+    async def record(self, batch: Batch) -> int:
+        """Hand in a batch and wait: the stream's size behind it once it is durable, or a `Refusal`."""
+        told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def answer(outcome: int | Exception) -> None:
+            if told.done():
+                return  # whoever asked is gone
+            if isinstance(outcome, Exception):
+                told.set_exception(outcome)
+            else:
+                told.set_result(outcome)
+
+        self.submit(batch, answer)
+        return await told
 
     async def settled(self) -> None:
         """Know what the log holds, also what others appended."""
         async with self.busy:
             await self.catch_up()
 
-    async def _append_all(self) -> None:
-        """Append what waits until nothing does."""
-        try:
-            while self._waiting:
-                async with self.busy:
-                    group = self._next_group()
-                    try:
-                        await self._append_group(group)
-                    except Exception as error:  # noqa: BLE001 # told to everyone who waits for it
-                        _refuse(group, error)
-        finally:
-            self._appender = None
-            _refuse(self._waiting, asyncio.CancelledError())
+    def _ask(self) -> None:
+        """Append what waits, as soon as nobody else does, and together what is handed in meanwhile."""
+        self._asked = True
+        asyncio.get_running_loop().call_soon(self.busy.ask, self._append_next)
 
-    def _next_group(self) -> list[_Waiting]:
+    def _append_next(self) -> None:
         group = [self._waiting.popleft()]
-        events = len(group[0].batch.events)
+        events = len(group[0][0].events)
         while self._waiting:
-            events += len(self._waiting[0].batch.events)
+            events += len(self._waiting[0][0].events)
             if events > self._limits.recorded_append_events_max:
                 break
             group.append(self._waiting.popleft())
-        return group
+        self._append_group(group, 1)
 
-    async def _append_group(self, group: Sequence[_Waiting]) -> None:
+    def _append_group(self, group: Group, attempt: int) -> None:
         """One append for all of the group, decided anew while somebody else is first.
 
         Crash window: stored, and no producer has heard of it. Each sends its batch again, by its number.
         """
-        for _ in range(self._limits.append_attempts_max):
+        try:
             plan = _Plan(self, self._limits)
-            outcomes = [plan.outcome_of(waiting.batch) for waiting in group]
-            if plan.events:
-                try:
-                    done = await self._log.append(Append(self.run_id, self.last_seq, plan.events))
-                except ExpectedHeadMismatch:
-                    await self.catch_up()
-                    continue
-                self._took(plan, done)
-            for waiting, outcome in zip(group, outcomes, strict=True):
-                if waiting.answer.done():
-                    continue  # whoever asked is gone
-                if isinstance(outcome, Refusal):
-                    _fail(waiting.answer, outcome)
-                else:
-                    waiting.answer.set_result(outcome)
+            outcomes = [plan.outcome_of(batch) for batch, _ in group]
+            appending = (
+                self._log.submit(Append(self.run_id, self.last_seq, plan.events)) if plan.events else None
+            )
+        except Exception as error:  # noqa: BLE001 # told to everyone who waits for it
+            self._answer(group, [error] * len(group))
             return
-        raise Refusal("conflict", "This run is changing too quickly. Send the batch again.")
+        if appending is None:
+            self._answer(group, outcomes)
+            return
+
+        def appended(appending: asyncio.Future[Appended]) -> None:
+            try:
+                self._took(plan, appending.result())
+            except ExpectedHeadMismatch:
+                again = self._append_behind_others(group, attempt + 1)
+                self._catching_up = asyncio.create_task(again, name=f"recording {self.run_id}")
+            except Exception as error:  # noqa: BLE001 # as above
+                self._answer(group, [error] * len(group))
+            else:
+                self._answer(group, outcomes)
+
+        appending.add_done_callback(appended)
+
+    async def _append_behind_others(self, group: Group, attempt: int) -> None:
+        """Catch up with who was first, and try again as often as a limit allows."""
+        try:
+            if attempt > self._limits.append_attempts_max:
+                raise Refusal("conflict", "This run is changing too quickly. Send the batch again.")
+            await self.catch_up()
+        except Exception as error:  # noqa: BLE001 # as above
+            self._answer(group, [error] * len(group))
+        else:
+            self._append_group(group, attempt)
+
+    def _answer(self, group: Group, outcomes: Sequence[int | Exception]) -> None:
+        """The turn is over; tell everyone of the group."""
+        self.busy.end()
+        self._asked = False
+        if self._waiting:
+            self._ask()
+        for (_, answer), outcome in zip(group, outcomes, strict=True):
+            answer(outcome)
 
     def _took(self, plan: _Plan, done: Appended) -> None:
         """What `_take` does for each event, for the output of the whole plan at once."""
@@ -360,18 +390,3 @@ def run_ended(status: str) -> Refusal:
         f"This run is {status}: nothing can be appended to it any more. Stop its command.",
         {"reason": "run_ended", "status": status},
     )
-
-
-def _fail(answer: asyncio.Future[int], error: BaseException) -> None:
-    answer.set_exception(error)
-    answer.exception()  # nobody may be left to hear of it: that is no failure of its own
-
-
-def _refuse(group: Sequence[_Waiting] | deque[_Waiting], error: BaseException) -> None:
-    for waiting in group:
-        if waiting.answer.done():
-            continue
-        if isinstance(error, asyncio.CancelledError):
-            waiting.answer.cancel()
-        else:
-            _fail(waiting.answer, error)

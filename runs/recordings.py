@@ -55,7 +55,7 @@ class RecordingService:
     async def append(self, who: Principal, run_id: str, batch: Batch) -> bytes:
         """The head behind the batch as JSON, once it is durable."""
         session = await self.session(who, run_id)
-        return session.head(await session.submit(batch))
+        return session.head(await session.record(batch))
 
     async def finish(
         self, who: Principal, run_id: str, exit_code: int, idempotent: IdempotentRequest | None

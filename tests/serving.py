@@ -18,6 +18,7 @@ import uvloop
 
 from api.limits import ApiLimits
 from api.protocol import EnvelopeProtocol
+from api.session_protocol import SessionProtocol
 from cli.listening import listen
 from cli.settings import Settings
 from cli.wiring import Server, open_server
@@ -162,6 +163,8 @@ class _ServerThread(threading.Thread):
             config = uvicorn.Config(
                 server.app,
                 http=EnvelopeProtocol,
+                ws=SessionProtocol,
+                ws_per_message_deflate=False,
                 log_level="error",
                 lifespan="off",
                 timeout_graceful_shutdown=1,

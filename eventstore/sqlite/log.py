@@ -116,8 +116,12 @@ class SqliteLog:
 
     async def append(self, request: Append) -> Appended:
         """Make the events durable and visible, or refuse with a `LogError` and change nothing."""
+        return await self.submit(request)
+
+    def submit(self, request: Append) -> asyncio.Future[Appended]:
+        """`append` for who has no task to wait in: done once the events are durable, or refused."""
         refuse_oversized(request, self._limits)
-        return await self._writer.submit(
+        return self._writer.submit(
             partial(self._appender.append, request=request), partial(self._appended, request)
         )
 

@@ -52,10 +52,16 @@ class GroupWriter:
         self._group_max = limits.group_commit_appends_max
         self._forget = forget
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[Work[Any] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[Work[Any]] | None] = queue.SimpleQueue()
+        self._queue_max = self._places = limits.append_queue_max
         self._submitted: list[Work[Any]] = []
+        """What has a place and is not handed over yet."""
+        self._beyond: deque[Work[Any]] = deque()
+        """What waits for a place; a caller who gives up here has done nothing."""
+        self._taken: deque[Work[Any]] = deque()
+        """Of the thread, like those below: what it took and is not in a group yet."""
         self._aside: deque[Work[Any]] = deque()
-        self._places = asyncio.Semaphore(limits.append_queue_max)
+        self._performed = 0
         self._counts: Counter[str] = Counter()
         self._closing = False
         self._stopped: asyncio.Future[None] = self._loop.create_future()
@@ -65,41 +71,46 @@ class GroupWriter:
 
     def __repr__(self) -> str:
         state = "closing" if self._closing else "open"
-        return f"GroupWriter({state}, queued={self._queue.qsize()}, commits={self._counts['commits']})"
+        return f"GroupWriter({state}, places={self._places}, commits={self._counts['commits']})"
 
-    async def submit(
+    def submit(
         self,
         perform: Callable[[SqliteTransaction], T],
         committed: Callable[[T], None] | None = None,
         *,
         purge: bool = False,
         alone: bool = False,
-    ) -> T:
-        """Perform it in a transaction and return its result once that is durable.
+    ) -> asyncio.Future[T]:
+        """Perform it in a transaction; the future has its result once that is durable.
 
         With `purge` also once neither the file nor its log holds what it overwrote. Work `alone` lets a
         group of others go first, and shares its transaction with none. `committed` is called in the loop
         after the commit, also when the caller was cancelled meanwhile: work once handed over is done to
-        its end. Raises what `perform` raises, and `StorageUnavailable`.
+        its end. The future raises what `perform` raises, and `StorageUnavailable`.
         """
-        await self._places.acquire()
-        if self._closing:
-            self._places.release()
-            raise StorageUnavailable(CLOSED)
         work: Work[T] = Work(perform, self._loop.create_future(), committed, purge, alone)
+        if self._closing:
+            work.done.set_exception(StorageUnavailable(CLOSED))
+        elif self._places:
+            self._take_place(work)
+        else:
+            self._beyond.append(work)
+        return work.done
+
+    def _take_place(self, work: Work[Any]) -> None:
+        self._places -= 1
         if not self._submitted:
             self._loop.call_soon(self._hand_over)
         self._submitted.append(work)
-        return await work.done
 
     def _hand_over(self) -> None:
         """In the loop: hand over what was submitted in one turn of it, so that it is one group and one fsync.
 
         Handed over one by one the first would wake the thread, which then commits the first few alone.
         """
-        for work in self._submitted:
-            self._queue.put(work)
-        self._submitted.clear()
+        if self._submitted:
+            self._queue.put(self._submitted)
+            self._submitted = []
 
     async def aclose(self) -> None:
         """Finish what was handed over, then stop the thread and close the connection."""
@@ -107,6 +118,7 @@ class GroupWriter:
             self._closing = True
             self._hand_over()
             self._queue.put(None)
+            self._refuse_those_beyond()
         await asyncio.shield(self._stopped)
         self._thread.join()
 
@@ -114,7 +126,7 @@ class GroupWriter:
         """Counters; `commits` are those that wrote, one fsync each, `rollbacks` the groups undone."""
         names = ("groups", "group_size_max", "commits", "rollbacks", "refused")
         return {name: self._counts[name] for name in names} | {
-            "queued": self._queue.qsize() + len(self._submitted)
+            "queued": self._queue_max - self._places - self._performed
         }
 
     def _run(self) -> None:
@@ -137,9 +149,11 @@ class GroupWriter:
     def _finish(self, group: list[Work[Any]]) -> None:
         """Commit the group, if it is one, and tell those who wait."""
         if group:
+            self._performed = len(group)
             self._commit(group)
             if any(work.purge and not isinstance(work.outcome, Exception) for work in group):
                 self._purge(group)
+            self._performed = 0
             # Crash window: durable, but nobody knows. A retry meets the stored answer.
             self._tell(self._acknowledge, group)
 
@@ -153,15 +167,19 @@ class GroupWriter:
         What wants to be alone is put aside; while something is there, nothing is waited for.
         """
         group: list[Work[Any]] = []
-        while len(group) < self._group_max:
+        while True:
+            while self._taken and len(group) < self._group_max:
+                work = self._taken.popleft()
+                (self._aside if work.alone else group).append(work)
+            if len(group) == self._group_max:
+                return group, False
             try:
-                work = self._queue.get(block=not (group or self._aside))
+                works = self._queue.get(block=not (group or self._aside))
             except queue.Empty:
                 return group, False
-            if work is None:
+            if works is None:
                 return group, True
-            (self._aside if work.alone else group).append(work)
-        return group, False
+            self._taken.extend(works)
 
     def _commit(self, group: list[Work[Any]]) -> None:
         """One transaction for the group. Every outcome is set, and durable, when this returns."""
@@ -230,8 +248,12 @@ class GroupWriter:
 
     def _acknowledge(self, group: list[Work[Any]]) -> None:
         """In the loop: wake the readers, then tell those who wait."""
+        self._places += len(group)
+        while self._beyond and self._places:
+            work = self._beyond.popleft()
+            if not work.done.done():
+                self._take_place(work)
         for work in group:
-            self._places.release()
             outcome, done = work.outcome, work.done
             if isinstance(outcome, Exception):
                 self._counts["refused"] += 1
@@ -247,16 +269,21 @@ class GroupWriter:
         """In the loop: whoever is still waiting, because the thread broke down, waits no longer."""
         self._closing = True
         self._hand_over()
-        left = [work for work in (*last_group, *self._aside) if not work.done.done()]
+        left = [work for work in (*last_group, *self._aside, *self._taken) if not work.done.done()]
         while not self._queue.empty():
-            work = self._queue.get_nowait()
-            if work is not None:
-                left.append(work)
+            left += self._queue.get_nowait() or ()
+        self._refuse_those_beyond()
         for work in left:
             work.outcome = StorageUnavailable(CLOSED)
         self._acknowledge(left)
         if not self._stopped.done():
             self._stopped.set_result(None)
+
+    def _refuse_those_beyond(self) -> None:
+        for work in self._beyond:
+            if not work.done.done():
+                work.done.set_exception(StorageUnavailable(CLOSED))
+        self._beyond.clear()
 
 
 def _unavailable(error: Exception) -> StorageUnavailable:

@@ -116,7 +116,7 @@ async def test_a_step_lets_others_go_first_and_shares_no_transaction(tmp_path: P
         hold = asyncio.create_task(in_writer(world, lambda _: __import__("time").sleep(0.2)))
         await asyncio.sleep(0.05)
         works = [
-            asyncio.create_task(writer.submit(note(name), alone=name.startswith("step")))
+            writer.submit(note(name), alone=name.startswith("step"))
             for name in ("step 1", "a", "step 2", "b", "c")
         ]
         await asyncio.sleep(0)

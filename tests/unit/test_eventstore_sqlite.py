@@ -35,7 +35,7 @@ async def hold_the_writer(world: World) -> threading.Event:
         loop.call_soon_threadsafe(busy.set)
         go.wait(30)
 
-    holding = asyncio.create_task(world.log._writer.submit(wait))  # type: ignore[attr-defined]  # SqliteLog
+    holding = asyncio.ensure_future(world.log._writer.submit(wait))  # type: ignore[attr-defined]  # SqliteLog
     await busy.wait()
     holding.add_done_callback(lambda task: task.result())
     return go
