@@ -46,6 +46,8 @@ class ApiLimits:
     """Rows that a page of a list looks through for what no index answers."""
     rows_counted_max: int = 10_000
     """Rows that the counts over a list go up to."""
+    monitor_stale_s: float = 3600.0
+    """A monitor's report older than this is called stale: by default one looks every minute."""
 
 
 @dataclass(frozen=True, slots=True)

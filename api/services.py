@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection, Request
 
 from api.bodies import RECHECK
 from api.limits import ApiLimits
+from api.monitors import MonitorFile
 from api.people import person_of
 from api.rate_limit import RATE_HEADERS, RateLimiter
 from api.revocation import KeyWatch
@@ -74,6 +75,8 @@ class Services:
     attestation_signer: Signer
     policy: Callable[[], bytes]
     """The policy file as it stands: keys are rotated while the server runs."""
+    monitors: Sequence[MonitorFile]
+    """Whose reports the operator lets be shown."""
     origin: str
     plan_default: str
     dev_headers: bool

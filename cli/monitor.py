@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from witness.fetching import Web
     from witness.following import Following
     from witness.monitor import Monitor, Progress, Report
+    from witness.reporting import Reporting
 
 INTERVAL_S = 60
 INTERVAL_S_MAX = 7 * 24 * 3600
@@ -30,6 +31,7 @@ SEAL_HOURS = 48
 PROGRESS_SHOWN_MIN = 1024
 """Less is done before an eye could follow."""
 FOLDER = click.Path(file_okay=False, path_type=Path)
+REPORT = click.Path(dir_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -40,6 +42,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
         "crownest monitor --policy trust.policy --state followed",
         "crownest monitor --policy trust.policy --state followed --once --json | jq .data.findings",
         "crownest monitor --policy trust.policy --state followed --mirror public/log",
+        "crownest monitor --policy trust.policy --state followed --report r --name monitor.example.org/al",
         "crownest monitor --policy trust.policy --state other --log https://mirror.example.org/log --no-runs",
     ),
 )
@@ -70,6 +73,12 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="How long to wait between two looks.",
 )
 @click.option("--mirror", metavar="DIR", type=FOLDER, help="Keep the log there as files to be served.")
+@click.option(
+    "--report", metavar="FILE", type=REPORT, help="Write each look there, signed, for a server to show."
+)
+@click.option(
+    "--name", metavar="NAME", help="In whose name reports are signed; needed the first time, then kept."
+)
 @click.option("--log", "log_url", metavar="URL", help="Follow this copy of the log instead of the server's.")
 @click.option("--no-runs", is_flag=True, help="Follow the log only, and ask the server for no run.")
 @click.option(
@@ -89,6 +98,8 @@ def monitor(
     once: bool,
     interval_s: int,
     mirror: Path | None,
+    report: Path | None,
+    name: str | None,
     log_url: str | None,
     no_runs: bool,
     seal_hours: int,
@@ -101,6 +112,9 @@ def monitor(
     (E_DOUBLE_SEAL), and that every run is still there and ended (E_RUN_MISSING). For the last it asks
     the server, with an API key that has the scope audit:read.
 
+    With --report it also keeps its newest look as a signed file. The line that it prints then, with
+    the path of the file behind it, goes into the file that CROWNEST_MONITORS of a server names.
+
     Exits 0 when all is well, 1 when something was found, 2 when something could not be read. Without
     --once it looks again and again, tells what changed, and ends by Ctrl-C.
     """
@@ -112,10 +126,27 @@ def monitor(
     wanted = _Wanted(log_url, asks=not no_runs, mirror=mirror, seal_hours=seal_hours)
     try:
         with open_following(folder) as following, _progress(quiet=as_json) as on_progress:
-            made = wanted.monitor(following, policy, on_progress)
-            return _look(made, as_json=as_json) if once else _watch(made, interval_s, as_json=as_json)
+            reporting = _reporting(folder, report, name)
+            looks = _Looks(wanted.monitor(following, policy, on_progress), reporting, as_json=as_json)
+            return looks.once() if once else looks.watch(interval_s)
     except (StateError, Locked) as error:
         raise failure(str(error), reason="monitor_state", exit_code=EXIT_USAGE) from error
+
+
+def _reporting(folder: Path, file: Path | None, name: str | None) -> Reporting | None:
+    from witness.reporting import Reporting
+
+    if file is None:
+        if name is not None:
+            raise failure(
+                "--name is the one that reports are signed in: say with --report where they go.",
+                reason="invalid_request",
+                exit_code=EXIT_USAGE,
+            )
+        return None
+    reporting = Reporting(folder, file, name)
+    output.note(f"{reporting.line} {file.absolute()}")
+    return reporting
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,26 +208,40 @@ def _policy(file: Path) -> Policy:
         raise failure(f"{file}: {error}", ANOTHER_POLICY, reason="policy", exit_code=EXIT_USAGE) from error
 
 
-def _look(monitor: Monitor, *, as_json: bool) -> int:
-    report = monitor.round(int(time.time()))
-    _tell(report, as_json=as_json)
-    return report.exit_code
+@dataclass(frozen=True, slots=True)
+class _Looks:
+    """Looks at the log, and tells of it."""
 
+    monitor: Monitor
+    reporting: Reporting | None
+    as_json: bool
 
-def _watch(monitor: Monitor, interval_s: int, *, as_json: bool) -> int:
-    """Look until Ctrl-C, and answer as the last look did; a person is told only what changed meanwhile."""
-    told, exit_code = None, EXIT_OK
-    try:
-        while True:
-            report = monitor.round(int(time.time()))
-            said, exit_code = {**report.to_dict(), "newEntries": 0}, report.exit_code
-            if as_json or said != told:
-                _tell(report, as_json=as_json)
-            told = said
-            time.sleep(interval_s)
-    except KeyboardInterrupt:
-        output.note("stopped; what was verified is kept, and the next look goes on from there")
-        return exit_code
+    def once(self) -> int:
+        report = self._look()
+        _tell(report, as_json=self.as_json)
+        return report.exit_code
+
+    def watch(self, interval_s: int) -> int:
+        """Look until Ctrl-C, and answer as the last look did; a person is told only what changed."""
+        told, exit_code = None, EXIT_OK
+        try:
+            while True:
+                report = self._look()
+                said, exit_code = {**report.to_dict(), "newEntries": 0}, report.exit_code
+                if self.as_json or said != told:
+                    _tell(report, as_json=self.as_json)
+                told = said
+                time.sleep(interval_s)
+        except KeyboardInterrupt:
+            output.note("stopped; what was verified is kept, and the next look goes on from there")
+            return exit_code
+
+    def _look(self) -> Report:
+        now_s = int(time.time())
+        report = self.monitor.round(now_s)
+        if self.reporting is not None:
+            self.reporting.write(report, now_s)
+        return report
 
 
 def _tell(report: Report, *, as_json: bool) -> None:

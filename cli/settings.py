@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     """The log's name in checkpoints; made once at first start when not given (PROOF P4.3)."""
     witnesses: Path | None = None
     """A file of `witness <name> <key> <url>`, `group` and `quorum` lines: who is asked to cosign the log."""
+    monitors: Path | None = None
+    """A file of `monitor <name> <key> <report file>` lines: whose reports the page of the log shows."""
     plan_default: Literal["free", "builder", "scale", "enterprise"] = "enterprise"
     dev_headers: bool = False
     """Let `x-crownest-org-id`, `-user-id` and `-role` name a person without proof: only on loopback."""

@@ -25,6 +25,7 @@ from api.sessions import SignIn
 from cli.execution import Execution, TemplateNames
 from cli.hosting import Hosting
 from cli.keys import Keyring, load_or_make_keyring, load_or_make_secrets_key
+from cli.monitors import load_monitors
 from cli.oidc import open_oidc
 from cli.previewing import PreviewPlace, serving_previews
 from cli.settings import Settings
@@ -242,8 +243,7 @@ def _services(
     *,
     settings: Settings, keyring: Keyring, store: SqliteLog, blobs: BlobStore, runner: LocalRunner,
     dispatcher: Dispatcher, proof: _Proof, logs: CommandLogs, quotas: QuotaService, secrets: SecretService,
-    sign_in: SignIn,
-    previews: PreviewService,
+    sign_in: SignIn, previews: PreviewService,
 ) -> Services:  # fmt: skip
     templates = TemplateNames(runner.templates, recorded=False)
     creatable = TemplateNames(runner.templates, recorded=True)
@@ -281,6 +281,7 @@ def _services(
         keys=proof.keys,
         attestation_signer=keyring.attestation,
         policy=proof.policy,
+        monitors=load_monitors(settings.monitors),
         origin=keyring.origin,
         plan_default=settings.plan_default,
         dev_headers=settings.dev_headers,

@@ -5,6 +5,7 @@
 | `checkpoint` | the newest checkpoint that was verified |
 | `entries` | every entry that it covers, each behind its length in two bytes |
 | `rounds.json` | which runs were asked for, which were missing, since when others are open |
+| `report.name`, `report.pem` | in whose name and by which key its reports are signed, if it writes any |
 | `forks/` | checkpoints that contradict: proof against the log's operator, never deleted by us |
 | `lock` | held by the one monitor that uses the folder |
 """

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from api.dashboard.days import short_day
 from api.dashboard.forest import Tree, forest_of
+from api.dashboard.monitor_rows import monitor_rows
 from api.dashboard.pages import page
 from api.dashboard.plots import LABELS_NARROW, LABELS_WIDE, Frame, Plot, Series, bars
 from api.dashboard.visitors import visitor
@@ -102,16 +103,18 @@ async def get_log_page(request: Request) -> Response:
     start = max(0, end - ENTRIES_SHOWN)
     entries = await services.global_log.logged(start, end)
     policy = parse_policy(services.policy())
+    head = _head(note) if note else None
     return page(
         request,
         "log.html",
-        head=_head(note) if note else None,
+        head=head,
         entries=await _entries(services, who, entries, start),
         older=start or None,
         newer=min(end + ENTRIES_SHOWN, size) if end < size else None,
         growth=await _growth(services, size) if size else None,
         witnesses=await _witnesses(services, who, policy, size),
         needed=_needed(policy),
+        monitors=await monitor_rows(services, who, head.origin) if head else [],
         now=format_time(services.runs.now_ms()),
         origin=services.origin,
     )

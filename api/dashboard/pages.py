@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,11 @@ from starlette.responses import Response
 from api.dashboard.assets import asset_path, module_paths
 from api.dashboard.visitors import visit_of
 from api.dashboard.words import clock_text, short_digest, size_text
+from api.services import services_of
 from api.templating import templates_of
+from evidence.checkpoint import parse_checkpoint
+from evidence.note import split_note
+from evidence.record import encode_base64
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -43,6 +48,7 @@ PLACES = (
     ("Keys", "/keys"),
 )
 """The navigation: a word and a path; a page is at a place when its path is there or below."""
+ROOT_CHARS = 8
 THEMES = frozenset({"light", "dark"})
 TIME_FORMS = ("relative", "local", "utc")
 
@@ -59,19 +65,40 @@ def page(request: Request, template: str, *, status: int = HTTPStatus.OK, **cont
 
 
 def _frame(request: Request) -> dict[str, Any]:
-    """`asset`, `modules`, `visit`, `path`, `places`, and what this browser chose: `theme` and `times`."""
+    """What the base template uses: the visit, the places, the log's head, and what this browser chose."""
     theme = request.cookies.get("crownest_theme", "")
     times = request.cookies.get("crownest_times", "")
     return {
         "asset": asset_path,
         "modules": module_paths,
         "visit": visit_of(request),
+        "log_head": log_head(request),
         "path": request.url.path,
         "places": PLACES,
         "theme": theme if theme in THEMES else None,
         "times": times if times in TIME_FORMS else TIME_FORMS[0],
         "time_forms": TIME_FORMS,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class LogHead:
+    """The head of the global log as the status bar tells it; `root` is the beginning of its base64."""
+
+    size: int
+    root: str
+    cosigned: int
+
+
+def log_head(request: Request) -> LogHead | None:
+    """What is published now, from memory; None for somebody who is signed out, and before the first."""
+    note = services_of(request).sequencer.published.note if visit_of(request) else b""
+    if not note:
+        return None
+    text, lines = split_note(note)
+    checkpoint = parse_checkpoint(text)
+    witnesses = {line.name for line in lines} - {checkpoint.origin_line}
+    return LogHead(checkpoint.size, encode_base64(checkpoint.root)[:ROOT_CHARS], len(witnesses))
 
 
 @cache
