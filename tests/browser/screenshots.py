@@ -57,7 +57,12 @@ def main() -> int:
     chosen = parser.parse_args()
     chosen.out.mkdir(exist_ok=True)
     problems: list[str] = []
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as server, chromium() as browser:
+    signing_in = {"CROWNEST_SIGN_IN__ATTEMPTS_PER_MINUTE": "0"}  # each picture is a browser of its own
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving(Path(folder), **signing_in) as server,
+        chromium() as browser,
+    ):
         headers = {"authorization": f"Bearer {server.key}"}
         with httpx2.Client(base_url=server.url, headers=headers, timeout=FINISH_S_MAX) as http:
             site = Site(server.url, server.key, http)

@@ -15,7 +15,7 @@ import httpx2
 from api.operations import BY_ID
 from tests.isolation.calls import Call
 from tests.isolation.fixtures import FIXTURES
-from tests.isolation.things import Maker
+from tests.isolation.things import TERMINAL, Maker
 from tests.isolation.world import client_of
 from tests.races.effects import EFFECTS, count
 from tests.races.wire import BROKEN, Answer, Connections, request_bytes
@@ -24,7 +24,8 @@ from tests.simulation.server import ServerProcess
 KEYS_AT_ONCE = 4
 """Keys whose racers run at the same moment, so that races meet other races."""
 STRUCK_WITHIN_S = 0.15
-RETRIES_MAX = 30
+ENDED_S_MAX = 120.0
+"""How long runs that a race began may take to end on a busy machine."""
 ENVIRONMENT = {
     "CROWNEST_PROVIDER": "process",
     "CROWNEST_RUNS__REAP_INTERVAL_S": "3600",
@@ -48,6 +49,8 @@ OTHER_BODIES = {
     "setSecret": {"value": "another value"},
 }
 """By operation: what makes the same key another request."""
+BEGIN_RUNS = frozenset({"startWorkspaceRun"})
+"""Operations after which a sandbox runs something by itself."""
 CRASHED = (
     "createWorkspaceRun",
     "uploadWorkspaceRunArchive",
@@ -113,9 +116,11 @@ async def race(course: Course, operation: str, keys: int, racers: int, *, keyed:
     Not `keyed`, the requests carry no key at all: the control, in which each has an effect of its own.
     """
     raced = Raced(operation, keys, racers)
+    began_runs: list[str] = []
     for first in range(0, keys, KEYS_AT_ONCE):
         names = [f"{operation} {number}" for number in range(first, min(first + KEYS_AT_ONCE, keys))]
         calls = [FIXTURES[operation].make(course.maker) for _ in names]
+        began_runs += [call.ids["run_id"] for call in calls if operation in BEGIN_RUNS]
         before, began = count(course.data_dir, operation), time.monotonic()
         requests = [
             request_bytes(call, course.key, name if keyed else "")
@@ -132,6 +137,7 @@ async def race(course: Course, operation: str, keys: int, racers: int, *, keyed:
     if raced.effects != keys:
         raced.wrong.append(f"{keys} keys had {raced.effects} effects")
     _tidy(course, operation)
+    await _ended(course, began_runs)
     return raced
 
 
@@ -170,6 +176,17 @@ def _tidy(course: Course, operation: str) -> None:
     for sandbox in course.http.get("/v1/sandboxes?limit=500").json()["data"]:
         if sandbox["id"] != course.maker.__dict__.get("live"):
             course.http.delete(f"/v1/sandboxes/{sandbox['id']}")
+
+
+async def _ended(course: Course, run_ids: Sequence[str]) -> None:
+    """Wait for runs to end: what the log of a late one says would be counted as an effect of the next race."""
+    late = time.monotonic() + ENDED_S_MAX
+    for run_id in run_ids:
+        while (
+            course.http.get(f"/v1/workspace-runs/{run_id}").json()["workspaceRun"]["status"] not in TERMINAL
+        ):
+            assert time.monotonic() < late, f"{run_id} did not end"
+            await asyncio.sleep(0.02)
 
 
 async def crash_round(
