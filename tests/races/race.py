@@ -179,7 +179,7 @@ def _tidy(course: Course, operation: str) -> None:
 
 
 async def _ended(course: Course, run_ids: Sequence[str]) -> None:
-    """Wait for runs to end: what the log of a late one says would be counted as an effect of the next race."""
+    """Wait for runs to end: what a late one appends would be counted as an effect of the next race."""
     late = time.monotonic() + ENDED_S_MAX
     for run_id in run_ids:
         while (
