@@ -66,11 +66,11 @@ async def read_facts(store: Store, row: ViewRow, seq: int | None = None) -> RunF
 
     What a run does before its output and after it stands at the two ends of its log, so this reads a
     bounded number of events however much was printed. What may lie between them, a cap on the output, is
-    taken from the row.
+    taken from the row as it is after the events were counted: a run may end while its page is made.
     """
-    now = decode(row.doc)
+    size = await store.size(row.id)  # first: without evidence afterwards there is no seal among them
     evidence = await store.get_view("evidence", row.id)
-    size = await store.size(row.id)
+    now = decode((await store.get_view("runs", row.id) or row).doc)
     head = int(evidence.labels["lastPublicSeq"]) if evidence else size
     until = head if seq is None else min(max(seq, 1), head)
     events = await _beginning(store, row.id, until)

@@ -3,8 +3,8 @@
 import asyncio
 import html
 import re
-from collections.abc import Coroutine, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, TypeVar, cast
 
 import httpx2
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from api.dashboard.run_content import RunContent, run_content
 from api.dashboard.run_facts import RunFacts, read_facts
 from api.dashboard.words import clock_text, duration_text, short_digest, short_id, size_text
+from runs.dispatch import Store
 from tests.recording_kit import batch, finish, out, recorded
 from tests.serving import FINISH_S_MAX, Running, serving
 
@@ -90,6 +91,42 @@ def test_the_facts_are_those_of_the_stored_run(running: Running, failed: dict[st
         assert [
             event for event in running.events(run_id) if event["type"] not in {"stdout", "stderr"}
         ] == list(facts.events)
+
+
+class EndingMeanwhile:
+    """The server's store, to a reader during whose reads the run ends: behind read number `ends_after`."""
+
+    def __init__(self, running: Running, run_id: str, ends_after: int) -> None:
+        self._running, self._run_id, self._reads_left = running, run_id, ends_after
+
+    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+        async def read(*args: Any, **named: Any) -> Any:
+            answer = await getattr(self._running.server.services.store, name)(*args, **named)
+            self._reads_left -= 1
+            if self._reads_left == 0:
+                await asyncio.to_thread(finish, self._running, self._run_id, 3)
+            return answer
+
+        return read
+
+
+@pytest.mark.parametrize("ends_after", range(1, 7))
+def test_a_run_that_ends_while_its_page_is_made_has_whole_facts(running: Running, ends_after: int) -> None:
+    """As it was before the end, or as it is after it: never the seal's number without the seal."""
+    run_id = recorded(running, batch(1, out("hi\n")))
+    store = EndingMeanwhile(running, run_id, ends_after)
+
+    async def read() -> RunFacts:
+        row = await store.get_view("runs", run_id)
+        return await read_facts(cast("Store", store), row)
+
+    facts = on_server(running, read())
+    events = running.events(run_id)
+    known = events[: facts.seq]
+    assert [event for event in known if event["type"] != "stdout"] == list(facts.events)
+    assert facts.is_over == (facts.seq == len(events)) == (facts.seal is not None)
+    if facts.is_over:
+        assert facts.run == running.get(run_id)
 
 
 def test_the_past_is_what_a_fold_of_its_events_says(running: Running, failed: dict[str, Any]) -> None:
