@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
 from tests.requires import chromium_path
 
-ACTION_MS_MAX = 20_000
-"""How long a page may take to show what a test waits for."""
+ACTION_MS_MAX = 30_000
+"""How long a page may take to do or show what a test waits for: a slow machine is only slow."""
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """The system's Chromium, headless, until the block ends."""
+    expect.set_options(timeout=ACTION_MS_MAX)  # it waits 5 s by itself, whatever a context's timeout is
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium_path(),

@@ -22,6 +22,7 @@ SHIFTS = """
     .observe({ type: "layout-shift", buffered: false });
 }
 """
+HIDDEN_MS = 60_000
 
 
 def ids(page: Page) -> list[str]:
@@ -136,21 +137,21 @@ def test_rows_are_walked_and_opened_by_keys(page: Page, site: Site, place: str) 
 def test_a_hidden_tab_asks_nothing(page: Page, site: Site, place: str) -> None:
     """And is up to date as soon as it is seen again; a server that changed nothing answers 304."""
     run = site.create("echo 1", projectId=place)
-    answers: list[int] = []
-    page.on("response", lambda answer: "/updates?" in answer.url and answers.append(answer.status))
+    asked: list[str] = []
+    page.on("request", lambda request: "/updates?" in request.url and asked.append(request.url))
+    page.clock.install()
     page.goto(f"/workspace-runs?project={place}")
-    expect(page.locator("[data-connection]")).to_have_text("Live")
-    page.wait_for_timeout(2500)
-    assert 304 in answers
+    with page.expect_response(lambda answer: answer.status == 304 and "/updates?" in answer.url):
+        expect(page.locator("[data-connection]")).to_have_text("Live")
     hide = (
         "(hidden) => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });"
         " document.dispatchEvent(new Event('visibilitychange')); }"
     )
     page.evaluate(hide, True)  # the argument of a script
-    page.wait_for_timeout(300)
-    asked = len(answers)
+    asked.clear()
     site.cancel(run)
-    page.wait_for_timeout(6000)
-    assert len(answers) == asked
+    page.clock.pause_at(page.evaluate("Date.now()") + HIDDEN_MS)
+    page.evaluate("() => fetch(location.href)")  # whatever was asked before it is known after it
+    assert asked == []
     page.evaluate(hide, False)  # the argument of a script
-    expect(page.locator(f"tr[data-row={run}] .d-st")).to_contain_text("Canceled", timeout=1500)
+    expect(page.locator(f"tr[data-row={run}] .d-st")).to_contain_text("Canceled")
