@@ -27,7 +27,7 @@ setup-dev: $(VENV)/.dev ## runtime and development tools in .venv
 demo: setup ## one run from archive to verified evidence (DEMO_DIR=... keeps the data there)
 	@$(BIN)/crownest demo $(if $(DEMO_DIR),--data $(DEMO_DIR),)
 
-test: setup-dev ## the whole test suite (TEST_JOBS=4 at a time, each file in one of them)
+test: setup-dev ## the test suite (TEST_JOBS=4 at a time, each file in one of them)
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(or $(TEST_JOBS),4) --dist loadfile --no-loadscope-reorder
 
 check: setup-dev ## format, lint, imports, types
@@ -57,6 +57,7 @@ bench: bench-setup ## figures beside others' in one interleaved run (BENCH_ARGS=
 
 crash: setup-dev ## kill -9 and power cuts under load (CRASH_KILLS=100 CRASH_CUTS=50)
 	@$(BIN)/python -m tests.simulation.crash --kills $(or $(CRASH_KILLS),100) --cuts $(or $(CRASH_CUTS),50) $(if $(CRASH_SEED),--seed $(CRASH_SEED),)
+	@$(BIN)/python -m pytest tests/simulation
 
 fuzz: setup-dev ## change a proof in tens of thousands of ways, of which none may pass (FUZZ_MUTATIONS=10000)
 	@$(BIN)/python -m tests.fuzz.fuzz --mutations $(or $(FUZZ_MUTATIONS),10000) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED),)
@@ -64,13 +65,15 @@ fuzz: setup-dev ## change a proof in tens of thousands of ways, of which none ma
 
 conformance: setup-dev ## every rule of the HTTP contract, and servers that break it (CONFORMANCE_ARGS="--url U --key K")
 	@$(BIN)/python -m tests.conformance $(CONFORMANCE_ARGS)
-	@$(if $(CONFORMANCE_ARGS),:,SABOTAGES_AT_ONCE=1 $(BIN)/python -m pytest tests/cli/test_smoke_sabotage.py)
+	@$(if $(CONFORMANCE_ARGS),:,$(BIN)/python -m pytest tests/conformance tests/cli/test_smoke_sabotage.py)
 
 matrix: setup-dev ## every operation against every tenant that may not do it (MATRIX_ARGS="--only Sandbox")
 	@$(BIN)/python -m tests.isolation $(MATRIX_ARGS)
+	@$(if $(MATRIX_ARGS),:,$(BIN)/python -m pytest tests/isolation)
 
 races: setup-dev ## identical requests at once: one effect, one answer (RACES_KEYS=50 RACES_RACERS=64 RACES_KILLS=10)
 	@$(BIN)/python -m tests.races --keys $(or $(RACES_KEYS),50) --racers $(or $(RACES_RACERS),64) --kills $(or $(RACES_KILLS),10) $(if $(RACES_SEED),--seed $(RACES_SEED),)
+	@$(BIN)/python -m pytest tests/races
 
 schemathesis: setup-dev ## thousands of requests made from the OpenAPI document (CASES=5000 SEED=...)
 	@$(BIN)/python -m tests.openapi --cases $(or $(CASES),5000) $(if $(SEED),--seed $(SEED),)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.targets import left_to_others
+
 settings.register_profile("dev", deadline=None, print_blob=True)
 settings.register_profile(
     "ci", deadline=None, print_blob=True, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
@@ -68,15 +70,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path.parent.name, len(FIRST)))
 
 
-BROWSER = Path(__file__).parent / "browser"
-
-
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave the browser tests to `make browser`, unless a path of theirs is named."""
-    named = any(
-        Path(argument.partition("::")[0]).resolve().is_relative_to(BROWSER) for argument in config.args
-    )
-    return True if collection_path == BROWSER and not named else None
+    """Leave to the other targets what is theirs, unless it is named."""
+    return True if left_to_others(collection_path, config.args) else None
 
 
 def pytest_configure(config: pytest.Config) -> None:

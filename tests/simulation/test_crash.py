@@ -1,4 +1,4 @@
-"""The crash programme in short: two kills and one power cut, so that the suite knows that it works."""
+"""The crash programme in short: two kills and one power cut, so that `make crash` knows that it works."""
 
 import os
 import subprocess

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from eventstore.views import VIEWS
+from tests.targets import TARGETS
 from tests.test_tidy import ROOMS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,3 +61,17 @@ def test_every_make_command_in_a_page_is_a_target() -> None:
     for page in PAGES:
         for target in re.findall(r"(?:^\$ |`)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{page.name}: make {target}"
+
+
+def test_what_the_suite_leaves_to_another_target_is_run_by_it_and_in_ci() -> None:
+    """Nothing falls between two targets: the recipe names the tests or their folder, and CI makes it."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    for target, paths in TARGETS.items():
+        assert re.search(rf"^make {target}\b", ci, re.MULTILINE), target
+        recipe = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+        assert recipe, target
+        for path in paths:
+            assert (ROOT / "tests" / path).exists()
+            named = {f"tests/{path}", f"tests/{Path(path).parts[0]}"}
+            assert named & set(re.split(r"[\s()]+", recipe[1])), f"make {target} does not run {path}"
