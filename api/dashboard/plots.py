@@ -14,7 +14,7 @@ BAR_SHARE = 0.62
 GAP = 1.5
 """Between the parts of a stacked bar."""
 EPSILON = 1e-9
-LEFT, TOP, BOTTOM = 44.0, 10.0, 22.0
+LEFT, TOP, BOTTOM = 60.0, 10.0, 22.0
 """The room for the numbers at the side, above the highest one, and for the labels below."""
 
 

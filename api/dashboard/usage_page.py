@@ -33,6 +33,7 @@ RANGES = (
     ("month", "This month"), ("last-month", "Last month"),
 )  # fmt: skip
 DEFAULT_RANGE = "30d"
+TENTHS_BELOW_MS = 10_000
 NEAR_SHARE = 0.8
 """From this share of a limit on its bar warns."""
 WIDE, NARROW, HALF = (1000.0, 236.0), (300.0, 180.0), (480.0, 172.0)
@@ -104,6 +105,7 @@ async def get_usage_page(request: Request) -> Response:
         limits=limits_of(summary, names),
         plan=(await plan_of(services.store, who.org_id)).name,
         projects=_by_project(used, names),
+        seconds=_seconds,
         summary=summary,
     )
 
@@ -145,17 +147,22 @@ def _totals(used: DailyUsage) -> Mapping[str, int]:
         "runs": sum(totals[metric] for metric in RUNS_ENDED.values()),
         "failed": totals[RUNS_ENDED["failed"]],
         "canceled": totals[RUNS_ENDED["canceled"]],
-        "compute_s": totals[COMPUTE_MS] // 1000,
+        "compute_ms": totals[COMPUTE_MS],
     }
 
 
+def _seconds(duration_ms: float) -> str:
+    """Seconds, with tenths while there are few."""
+    return f"{duration_ms / 1000:,.{0 if duration_ms >= TENTHS_BELOW_MS else 1}f}"
+
+
 def _by_project(used: DailyUsage, names: Mapping[str, str]) -> list[tuple[str, int, int]]:
-    """Name, runs and compute seconds of each project that used anything, the busiest first."""
+    """Name, runs and compute milliseconds of each project that used anything, the busiest first."""
     rows = [
         (
             names.get(project_id, project_id),
             sum(amounts[metric] for metric in RUNS_ENDED.values()),
-            amounts[COMPUTE_MS] // 1000,
+            amounts[COMPUTE_MS],
         )
         for project_id, amounts in used.projects.items()
     ]

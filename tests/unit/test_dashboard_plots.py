@@ -27,7 +27,7 @@ def test_a_scale_holds_the_highest_value_with_few_round_ticks(most: float, *, wh
 
 def test_bars_are_stacked_in_their_day_and_the_last_one_is_pale() -> None:
     """Each as high as its value, none wider than its day."""
-    frame = Frame(444, 110, ["a", "b", "c", "d"], 4, partial=True)
+    frame = Frame(LEFT + 400, 110, ["a", "b", "c", "d"], 4, partial=True)
     plot = bars(frame, [Series("one", "solid", [4, 0, 2, 1]), Series("two", "bad", [0, 0, 2, 0])], whole=True)
     assert [(bar.look, bar.partial) for bar in plot.bars] == [
         ("solid", False), ("solid", False), ("bad", False), ("solid", True),
@@ -36,13 +36,13 @@ def test_bars_are_stacked_in_their_day_and_the_last_one_is_pale() -> None:
     assert (first.y, first.y + first.height) == (TOP, plot.base)
     assert upper.y == TOP
     assert upper.y + upper.height < lower.y + 0.1
-    assert all(bar.width <= frame.step and LEFT <= bar.x <= 444 - bar.width for bar in plot.bars)
+    assert all(bar.width <= frame.step and LEFT <= bar.x <= frame.width - bar.width for bar in plot.bars)
     assert [tick.text for tick in plot.ticks] == ["0", "1", "2", "3", "4"]
 
 
 def test_a_line_goes_through_every_day() -> None:
     """And its dot lies at the last one."""
-    plot = line(Frame(444, 110, ["a", "b", "c", "d"], 2, partial=False), [0, 1, 2, 2], "MiB")
+    plot = line(Frame(LEFT + 400, 110, ["a", "b", "c", "d"], 2, partial=False), [0, 1, 2, 2], "MiB")
     assert len(re.findall(r"[ML]", plot.line)) == 4
     assert plot.dot == (LEFT + 350, TOP)
     assert plot.ticks[0].text == "0"
