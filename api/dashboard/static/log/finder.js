@@ -69,7 +69,7 @@ export class Finder {
     if (this.text === "") return "";
     const { hits, isDone, isCapped } = this.found;
     if (hits === 0) return isDone ? "no match" : "searching";
-    const total = `${counted(hits)}${isCapped || !isDone ? "+" : ""}`;
+    const total = isCapped ? `first ${counted(hits)}` : `${counted(hits)}${isDone ? "" : "+"}`;
     return this.current === null ? total : `${counted(this.current.index + 1)} of ${total}`;
   }
 

@@ -30,6 +30,11 @@ export async function textToCopy(lines, views, lens) {
     const row = views.rowAt(index, lens);
     if (lines.streamOf(row) === FACT) continue;
     const text = plainText(lines, row);
+    const room = COPY_BYTES_MAX - bytes;
+    if (text.length > room) {
+      parts.push(text.slice(-room));
+      break; // and with `index` not at the end, it is said that this is not all
+    }
     parts.push(text);
     bytes += text.length + 1;
     if (performance.now() - breathedAt > SLICE_MS) {
