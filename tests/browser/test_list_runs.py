@@ -155,3 +155,37 @@ def test_a_hidden_tab_asks_nothing(page: Page, site: Site, place: str) -> None:
     assert asked == []
     page.evaluate(hide, False)  # the argument of a script
     expect(page.locator(f"tr[data-row={run}] .d-st")).to_contain_text("Canceled")
+
+
+def test_a_row_without_source_begins_each_of_its_lines_at_the_left(
+    page: Page, site: Site, place: str
+) -> None:
+    """On a phone, where a row is a block: nothing stands alone at the right."""
+    site.create("echo with", projectId=place, metadata={"repository": "acme/a"})
+    site.create("echo without", projectId=place)
+    page.set_viewport_size({"width": 360, "height": 900})
+    page.goto(f"/workspace-runs?project={place}")
+    expect(page.locator("tr[data-row]")).to_have_count(2)
+    without, with_source = page.locator("tr[data-row]").all()
+    left = without.locator(".d-run").bounding_box()
+    run = without.locator(".d-id").bounding_box()
+    source = with_source.locator(".d-src").bounding_box()
+    assert left is not None
+    assert run is not None
+    assert source is not None
+    assert run["x"] == left["x"] == source["x"]
+
+
+@pytest.mark.parametrize("width", [1440, 360])
+def test_the_list_says_which_text_is_searched(page: Page, site: Site, place: str, width: int) -> None:
+    """Beside the field, and to those who hear the page; what is said is true of metadata and of output."""
+    run = site.run("echo said by the command", projectId=place, metadata={"team": "payments"})
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(f"/workspace-runs?project={place}&q=payments")
+    assert ids(page) == [run]
+    expect(page.get_by_text("not in output")).to_be_in_viewport()
+    expect(page.get_by_role("searchbox", name="Search")).to_have_accessible_description(
+        re.compile("not in output")
+    )
+    page.goto(f"/workspace-runs?project={place}&q=nothing+said")
+    expect(page.get_by_role("heading", name="No run matches these filters")).to_be_visible()

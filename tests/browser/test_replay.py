@@ -140,6 +140,25 @@ def test_space_and_arrows_work_the_control_that_has_the_focus(site: Site, page: 
     expect(page.locator("#asof")).to_be_visible()
 
 
+@pytest.mark.parametrize("width", [1440, 360])
+def test_the_proof_panel_says_that_it_speaks_of_the_whole_record(
+    site: Site, page: Page, ended: str, width: int
+) -> None:
+    """While the past is shown, also by a link to it; what was checked stays."""
+    page.set_viewport_size({"width": width, "height": 900})
+    open_run(page, ended, "?seq=5")
+    said = page.get_by_text("The whole record, not the moment shown in the replay.")
+    expect(said).to_be_visible()
+    page.locator("body").press("v")
+    expect(page.locator("#proof")).to_contain_text("events and the seal are as recorded")
+    expect(said).to_be_visible()
+    page.locator("[data-leave-replay]").click()
+    expect(said).to_be_hidden()
+    expect(page.locator("#proof")).to_contain_text("events and the seal are as recorded")
+    page.locator("[data-first]").click()
+    expect(said).to_be_visible()
+
+
 def test_the_slider_is_one_for_keyboards_and_readers(site: Site, page: Page, ended: str) -> None:
     """A real range field with words for where it stands, over time and over events."""
     head = len(events_of(site, ended))

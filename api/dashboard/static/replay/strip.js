@@ -1,10 +1,11 @@
-// The strip "As it was": says that the past is shown, which event it is, and the way back.
+// The strip "As it was": says that the past is shown, which event it is, and the way back; and what stays whole.
 import { showSeq } from "../run/seq.js";
 
 export class Strip {
   /** @param {HTMLElement} root `#asof` */
   constructor(root) {
     this.root = root;
+    this.whole = /** @type {HTMLElement} */ (document.getElementById("whole"));
     document.querySelector("#log .logbar")?.after(root);
   }
 
@@ -14,6 +15,7 @@ export class Strip {
    */
   show(position, lastSeq) {
     this.root.hidden = position === null;
+    this.whole.hidden = this.root.hidden;
     if (position === null) return;
     showSeq(position.seq);
     write(this.root.querySelector("[data-head]"), lastSeq.toLocaleString("en"));
