@@ -34,6 +34,8 @@ class CrowNest(Peer):
     title = "CrowNest, append session"
     ours = True
     per_acknowledgement = "one frame of a WebSocket, acknowledged when its transaction is fsynced, with proof"
+    command: Sequence[str] = (sys.executable, "-m", "bench.server")
+    """What serves a folder, whose path follows."""
 
     def __init__(self, settings: Mapping[str, str] | None = None) -> None:
         """With `settings`, the server's environment differs from the usual by these variables."""
@@ -51,8 +53,9 @@ class CrowNest(Peer):
         """The bench server: the real application, and a file that it streams beside it."""
         self.folder = folder / self.name
         self.folder.mkdir()
-        command: list[str | Path] = [sys.executable, "-m", "bench.server", self.folder]
-        self._child = Child(command, folder / f"{self.name}.log", env=self._settings, piped=True)
+        self._child = Child(
+            (*self.command, self.folder), folder / f"{self.name}.log", env=self._settings, piped=True
+        )
         assert self._child.process.stdout is not None
         line = await asyncio.to_thread(self._child.process.stdout.readline)
         if not line:
