@@ -17,7 +17,7 @@ import orjson
 
 from api.bodies import DuplicateKey, without_duplicates
 from eventstore.log import NewEvent
-from evidence.fold import OUTPUT_EVENT_BYTES_MAX, OUTPUT_TYPES
+from evidence.fold import OUTPUT_EVENT_BYTES_MAX
 from runs.recording import Batch
 from runs.refusal import Refusal
 
@@ -67,23 +67,25 @@ def _batch(producer_id: str, number: int, expected: int | None, items: list[Any]
 
 def _text_batch(mark: dict[str, Any], expected: int | None, items: list[Any]) -> Batch | None:
     """The batch if it is the usual one, text of no great length; None to have each event looked at."""
+    events: list[NewEvent] = []
+    stdout: list[str] = []
+    stderr: list[str] = []
     try:
-        kinds, texts = [item["type"] for item in items], [item["data"] for item in items]
-        usual = (
-            OUTPUT_TYPES.issuperset(kinds)
-            and set(map(type, texts)) <= {str}
-            and max(map(len, texts), default=0) <= TEXT_CHARS_MAX
-            and set(map(len, items)) <= {2}
-        )
+        for item in items:
+            kind, text = item["type"], item["data"]
+            if text.__class__ is not str or len(text) > TEXT_CHARS_MAX or len(item) != 2:
+                return None
+            if kind == "stdout":
+                stdout.append(text)
+            elif kind == "stderr":
+                stderr.append(text)
+            else:
+                return None
+            events.append(NewEvent(kind, {"data": text, "producer": mark}))
     except (KeyError, TypeError):
         return None
-    if not usual:
-        return None
-    pairs = list(zip(kinds, texts, strict=True))
-    events = [NewEvent(kind, {"data": text, "producer": mark}) for kind, text in pairs]
-    stdout = "".join([text for kind, text in pairs if kind == "stdout"]).encode()
-    stderr = "".join([text for kind, text in pairs if kind == "stderr"]).encode()
-    return Batch(mark["id"], mark["number"], expected, events, stdout, stderr)
+    raw = "".join(stdout).encode(), "".join(stderr).encode()
+    return Batch(mark["id"], mark["number"], expected, events, *raw)
 
 
 def _any_batch(mark: dict[str, Any], expected: int | None, items: list[Any]) -> Batch:

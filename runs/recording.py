@@ -23,12 +23,12 @@ from runs.refusal import Refusal
 from runs.session import RunSession
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Batch:
     """What a producer sends at once: `stdout` and `stderr` events that carry its id and number.
 
     `stdout` and `stderr` are the raw bytes of the events of that type, joined. Without events it is a sign
-    of life, and the beginning of a run that has not begun.
+    of life, and the beginning of a run that has not begun. Treat it as read-only, like `Append`.
     """
 
     producer_id: str
@@ -216,8 +216,10 @@ class RecordingSession(RunSession):
             stored.size, stored.events = size, len(batch.events)
             stored.stdout_bytes, stored.stderr_bytes = len(batch.stdout), len(batch.stderr)
         stdout, stderr = b"".join(plan.stdout), b"".join(plan.stderr)
-        self.digests.feed("stdout", stdout)
-        self.digests.feed("stderr", stderr)
+        if stdout:
+            self.digests.feed("stdout", stdout)
+        if stderr:
+            self.digests.feed("stderr", stderr)
         self.fold.apply_output(len(stdout), len(stderr), done.last_seq, created_at)
         self.last_seq = done.last_seq
 
