@@ -1,4 +1,4 @@
-"""Figures of the check in the browser: `python -m tests.browser.proof_figures [--events 100000]`.
+"""Figures of the check in the browser: `python -m tests.browser.proof_figures [--output-mib 256]`.
 
 A real server holds a recorded run of so many output events of so many bytes, and a real Chromium verifies it
 from the run's page, in a fresh profile each round. Printed are the time that the panel tells, and the most
@@ -35,8 +35,13 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="tests.browser.proof_figures")
     parser.add_argument("--events", type=int, default=100_000, metavar="N")
     parser.add_argument("--bytes", type=int, default=200, metavar="N")
+    parser.add_argument(
+        "--output-mib", type=int, metavar="N", help="so much output, in events of 64 KiB, in place of both"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args(arguments)
+    if given.output_mib is not None:
+        given.events, given.bytes = given.output_mib * (1024 * 1024 // BYTES_MAX), BYTES_MAX
     limits = ((given.events, EVENTS_MAX), (given.bytes, BYTES_MAX), (given.rounds, ROUNDS_MAX))
     if not all(0 < value <= most for value, most in limits):
         parser.error(f"at most {EVENTS_MAX:,} events of {BYTES_MAX:,} bytes, in {ROUNDS_MAX} rounds")

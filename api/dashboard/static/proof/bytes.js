@@ -78,7 +78,7 @@ const CHUNK_CHARS = 8192;
 export function encodeBase64(bytes) {
   let binary = "";
   for (let at = 0; at < bytes.length; at += CHUNK_CHARS) {
-    binary += String.fromCharCode(...bytes.subarray(at, at + CHUNK_CHARS));
+    binary += String.fromCharCode.apply(null, /** @type {any} */ (bytes.subarray(at, at + CHUNK_CHARS)));
   }
   return btoa(binary);
 }

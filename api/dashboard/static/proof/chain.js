@@ -22,8 +22,6 @@ export class Chain {
     this._prev = encodeBase64(genesisHash);
     /** @type {number | null} */
     this._skippedTo = null;
-    /** @type {Uint8Array[]} */
-    this._leaves = [];
   }
 
   /** @param {string} stream @param {import("./checkpoint.js").Checkpoint} checkpoint @param {Uint8Array} anchor */
@@ -54,19 +52,12 @@ export class Chain {
     if (seq > this._checkpoint.size) {
       throw new VerificationError("E_EXTRA_EVENTS", `${this._checkpoint.size} were signed; event ${seq} was not.`, seq);
     }
-    this._leaves.push(leaf);
+    this.tree.append(leaf);
     this._prev = encodeBase64(leaf);
     this.firstCreatedAt ||= header.createdAt;
     this.createdAt = header.createdAt;
     this.size = seq;
     return header;
-  }
-
-  /** Put the leaves taken since the last time into the tree. */
-  async grow() {
-    const leaves = this._leaves;
-    this._leaves = [];
-    await this.tree.append(leaves);
   }
 
   /** Compare the number of records with what was signed. */
@@ -79,10 +70,9 @@ export class Chain {
   }
 
   /** Compare their root with what was signed. */
-  async finishRoot() {
+  finishRoot() {
     const signed = this._checkpoint;
-    await this.grow();
-    const root = await this.tree.root();
+    const root = this.tree.root();
     if (!equalBytes(root, signed.root)) {
       throw new VerificationError(
         "E_ROOT_MISMATCH",

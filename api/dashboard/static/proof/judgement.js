@@ -129,15 +129,14 @@ export class Judgement {
   /** Judge the next events: their records at once, their payloads when the records were judged whole. @param {import("./bundle.js").Entry[]} entries @returns {Promise<Judged[]>} */
   async add(entries) {
     const lasts = entries.map(({ last }) => openedLine(last));
-    const leaves = await Promise.all(entries.map(({ record }) => leafHash(record)));
     const commitments = await Promise.all(
       lasts.map((opened) => ("payload" in opened ? commitment(opened.salt, opened.payload) : null)),
     );
     const { pin } = this._findings.options;
     /** @type {Judged[]} */
     const judged = [];
-    for (const [at, { lines }] of entries.entries()) {
-      const header = this.chain.add(lines, leaves[at]);
+    for (const [at, { lines, record }] of entries.entries()) {
+      const header = this.chain.add(lines, leafHash(record));
       if (header === null) continue;
       const opened = lasts[at];
       if ("error" in opened)
@@ -146,11 +145,9 @@ export class Judgement {
       this.contents.add(header, held, commitments[at]);
       judged.push({ header, opened: held });
       if (pin && header.seq === pin.size) {
-        await this.chain.grow();
-        this._rootAtPin = await this.chain.tree.root();
+        this._rootAtPin = this.chain.tree.root();
       }
     }
-    await this.chain.grow();
     return judged;
   }
 
@@ -160,7 +157,7 @@ export class Judgement {
     const { options } = this._findings;
     this.chain.finishCount();
     this._pass("records");
-    await this.chain.finishRoot();
+    this.chain.finishRoot();
     this._pass("chain");
     contents.raiseComplaint("payload");
     judgeRedactions(contents, options.allowWithheld ?? false);

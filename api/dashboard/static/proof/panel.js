@@ -56,6 +56,7 @@ export class ProofPanel {
     worker.addEventListener("error", () => this._unfinished("the checking code could not be loaded"));
     worker.postMessage({
       runId: this._runId,
+      hasEnded: this._isSealed,
       pinnedKeys: rememberedKeys()?.keys ?? null,
       pin: rememberedRun(this._runId),
     });

@@ -2,10 +2,13 @@
 // @ts-check
 
 import { FormatError, concat, encodeUtf8, parseHash } from "./bytes.js";
+import { sha256 } from "./sha256.js";
 
 export const SCHEMA = "crownest/event/v1";
 export const SALT_BYTES = 16;
 const DIGITS_MAX = 15;
+/** Up to here our own SHA-256 is done before the browser's would have begun. */
+const SMALL_BYTES_MAX = 4096;
 
 export const TYPE = /^[a-z_]{1,32}$/;
 export const STREAM_ID = /^(?:wsr|org)_[A-Za-z0-9]{1,64}$/;
@@ -19,11 +22,17 @@ const COMMITMENT = Uint8Array.of(0x02);
 export const digest = async (bytes) =>
   new Uint8Array(await crypto.subtle.digest("SHA-256", /** @type {BufferSource} */ (bytes)));
 
-/** @param {Uint8Array} record @returns {Promise<Uint8Array>} The RFC 6962 leaf hash, the `prev` of the next record. */
-export const leafHash = (record) => digest(concat(LEAF, record));
+/** @param {Uint8Array} record @returns {Uint8Array} The RFC 6962 leaf hash, the `prev` of the next record. */
+export const leafHash = (record) => sha256(LEAF, record);
 
-/** @param {Uint8Array} salt @param {Uint8Array} payload */
-export const commitment = (salt, payload) => digest(concat(COMMITMENT, salt, payload));
+/**
+ * A small payload is hashed here and now, a large one by the browser, which answers later (decision 1132).
+ * @param {Uint8Array} salt @param {Uint8Array} payload @returns {Uint8Array | Promise<Uint8Array>}
+ */
+export const commitment = (salt, payload) =>
+  payload.length <= SMALL_BYTES_MAX
+    ? sha256(COMMITMENT, salt, payload)
+    : digest(concat(COMMITMENT, salt, payload));
 
 /** `prev` of event 1: ties the stream to its id and its anchor (P2.3). @param {string} stream @param {Uint8Array} anchor */
 export const genesis = (stream, anchor) => digest(concat(encodeUtf8(`crownest/genesis/v1\n${stream}\n`), anchor));
@@ -36,12 +45,19 @@ export function parseDecimal(text) {
   return Number(text);
 }
 
+/** The last time that was read: many events have the same. */
+let lastText = "";
+let lastMs = 0;
+
 /** @param {string} text @returns {number} Unix milliseconds of exactly `YYYY-MM-DDTHH:MM:SS.mmmZ`. Throws `FormatError`. */
 export function parseTime(text) {
+  if (text === lastText) return lastMs;
   const ms = TIME.test(text) && !text.startsWith("0000") ? Date.parse(text) : NaN;
   if (Number.isNaN(ms) || new Date(ms).toISOString() !== text) {
     throw new FormatError("a time is YYYY-MM-DDTHH:MM:SS.mmmZ");
   }
+  lastText = text;
+  lastMs = ms;
   return ms;
 }
 

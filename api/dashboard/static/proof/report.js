@@ -35,6 +35,7 @@ export function reportOf(result, served, trust) {
     changed: contents?.changed ?? [],
     changedCount: contents?.changedCount ?? 0,
     firstChanged: changeOf(contents?.firstChanged ?? null),
+    outcome: contents && findings.passed.has("evidence") ? outcomeOf(contents) : null,
     sealSeq: contents?.sealSeq ?? null,
     redacted: redacted.slice(0, SEQS_TOLD_MAX),
     redactedCount: redacted.length,
@@ -58,6 +59,13 @@ export function reportOf(result, served, trust) {
     strangers: [...new Set(trust?.strangers.map(({ id }) => id))],
     vouchedFor: trust?.vouchedFor.map(({ id, text }) => ({ id, text })) ?? [],
   };
+}
+
+/** How the run ended, by its events; null while it is open. @param {import("./contents.js").Contents} contents */
+function outcomeOf({ seal, fold }) {
+  if (seal === null) return null;
+  const { status, exitCode = null } = fold.evidence();
+  return { status: String(status), exitCode: exitCode === null ? null : Number(exitCode) };
 }
 
 /** @param {import("./contents.js").Contents["firstChanged"]} change */

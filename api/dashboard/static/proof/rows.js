@@ -33,6 +33,7 @@ export function checkRows(report, failure) {
 /** @param {Report} report @param {Failure | null} failure */
 function blamedRow(report, failure) {
   if (failure === null) return null;
+  if (report.code === null && failure.code === "E_NOT_FINAL") return "seal";
   if (report.code === null) return report.served.other ? "served" : "signature";
   return ROW_OF[failure.code] ?? CHECKS.find((check) => !report.passed.includes(check)) ?? null;
 }
@@ -72,7 +73,7 @@ const ROWS = [
     id: "evidence",
     name: "Evidence",
     clause: "P12",
-    text: (report, state) => afterSeal(report, state, "folded again, same bytes", "not what the events say"),
+    text: evidence,
   },
   { id: "output", name: "Output", clause: "P4", text: output },
   { id: "artifacts", name: "Artifacts", clause: "P8", text: artifacts },
@@ -132,7 +133,7 @@ function payloads(report, state, failure) {
 
 /** @param {Report} report @param {RowState} state @returns {Said} */
 function seal(report, state) {
-  if (state === "bad") return [state, "not the last record"];
+  if (state === "bad") return [state, report.sealSeq === null ? "is not here" : "not the last record"];
   if (state === "todo") return [state, "not reached"];
   if (report.sealSeq === null) return ["todo", "none yet"];
   const after = report.size - report.sealSeq;
@@ -149,6 +150,13 @@ function afterSeal(report, state, ok, bad) {
   if (state === "bad") return [state, bad];
   if (isOpen(report)) return ["todo", "only after the seal"];
   return [state, state === "ok" ? ok : "not reached"];
+}
+
+/** What the record says of the run's end, so that a page which shows another one is noticed. @param {Report} report @param {RowState} state @returns {Said} */
+function evidence(report, state) {
+  const { status, exitCode } = report.outcome ?? { status: "", exitCode: null };
+  const code = exitCode === null ? "" : `, exit code ${exitCode}`;
+  return afterSeal(report, state, `folded again, same bytes: ${status}${code}`, "not what the events say");
 }
 
 /** @param {Report} report @param {RowState} state @returns {Said} */

@@ -20,7 +20,7 @@ class Lines {
     this._rest = new Uint8Array();
   }
 
-  /** The next line without its LF; null at the end. */
+  /** The next line without its LF; null at the end. What stands there without one is a line too. */
   async next() {
     let from = 0;
     for (;;) {
@@ -33,7 +33,11 @@ class Lines {
       from = this._rest.length;
       if (from > LINE_BYTES_MAX) return this._rest;
       const { done, value } = await this._reader.read();
-      if (done) return null;
+      if (done) {
+        const last = this._rest;
+        this._rest = new Uint8Array();
+        return last.length ? last : null;
+      }
       this._rest = from ? concat(this._rest, value) : value;
     }
   }

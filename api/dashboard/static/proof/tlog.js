@@ -95,8 +95,8 @@ export async function judgeInclusion(bytes, policy, run, origin) {
   if (log.unknown) {
     throw new VerificationError("E_INCLUSION", "It carries signatures of keys that the policy does not name.");
   }
-  const leaf = await leafHash(encodeUtf8(checkpointText(run)));
-  if (!(await verifyInclusion(proof.index, head.size, leaf, proof.path, head.root))) {
+  const leaf = leafHash(encodeUtf8(checkpointText(run)));
+  if (!verifyInclusion(proof.index, head.size, leaf, proof.path, head.root)) {
     throw new VerificationError("E_INCLUSION", `The path from entry ${proof.index} does not lead to its root.`);
   }
   if (!policy.isQuorum(log.cosigned.keys())) {

@@ -28,7 +28,7 @@ import { CODES, COMPLETE, FAILED, OPEN_PREFIX, REDACTED, VerificationError, WITH
  * @typedef {{onProgress?: (done: number, signed: number) => void, onEvents?: (events: Judged[]) => Promise<void>}} Hooks
  */
 
-/** Events whose hashes the browser is asked for at once. */
+/** Events that are judged together; the browser is asked at once for the hashes of the large ones. */
 const BATCH = 256;
 
 /**

@@ -3,7 +3,7 @@
 
 import { counted, countOf } from "../shell/words.js";
 
-/** @typedef {import("./report.js").Report & {bytesRead: number, tookMs: number}} Report */
+/** @typedef {import("./report.js").Report & {hasEnded: boolean, bytesRead: number, tookMs: number}} Report */
 /** @typedef {{code: string, clause: string, seq: number | null, title: string, text: string}} Failure */
 
 /** @type {Readonly<Record<string, (at: string) => string>>} What a code is called; `at` is "event 147", or "an event". */
@@ -47,6 +47,7 @@ const TITLES = {
 /** What is wrong, null where nothing is. @param {Report} report @returns {Failure | null} */
 export function failureOf(report) {
   if (report.code !== null) return judgedFailure(report, report.code);
+  if (report.hasEnded && report.verdict === "OPEN_PREFIX") return olderFailure();
   if (report.served.other) return servedFailure(report.served.other);
   if (!report.strangers.length) return null;
   const text = `This browser remembers other keys of this server. ${report.strangers.join(" and ")} signed this record, and no older key vouches for that.`;
@@ -59,6 +60,12 @@ function judgedFailure({ clause, seq, meaning, served }, code) {
   if (code !== "E_PAYLOAD_MISMATCH") return { code, clause: clause ?? "", seq, title, text: meaning };
   const log = served.onlyHere === seq ? " The log of this page was sent as it was recorded; the proof was not." : "";
   return { code, clause: clause ?? "", seq, title, text: `Its text is not the text that was recorded.${log}` };
+}
+
+/** An older state of the run, signed while it was open, in place of its whole record. @returns {Failure} */
+function olderFailure() {
+  const text = "This page shows a run that is sealed. What was sent as its record stops before the seal.";
+  return { code: "E_NOT_FINAL", clause: "P4", seq: null, title: TITLES.E_NOT_FINAL(""), text };
 }
 
 /** @param {NonNullable<Report["served"]["other"]>} other @returns {Failure} */

@@ -12,8 +12,8 @@ import { unknownSigners } from "./trust.js";
 import { verifyBundle } from "./verify.js";
 
 /**
- * What the page asks for. `pin` is the checkpoint of this run that this browser remembers, `pinnedKeys` the keys.
- * @typedef {{runId: string, pinnedKeys: string[] | null, pin: import("./checkpoint.js").Checkpoint | null}} Order
+ * What the page asks for. `hasEnded` is what the page shows of the run; `pin` is the checkpoint of this run that this browser remembers, `pinnedKeys` the keys.
+ * @typedef {{runId: string, hasEnded: boolean, pinnedKeys: string[] | null, pin: import("./checkpoint.js").Checkpoint | null}} Order
  */
 
 /** Contents of artifacts are read too, where they are not more than this together. */
@@ -40,7 +40,8 @@ async function check(order) {
   });
   if (result.verdict === "FAILED") await source.cancel();
   const trust = await trustOf(result, order.pinnedKeys);
-  return { ...reportOf(result, served, trust), bytesRead: source.bytesRead, tookMs: performance.now() - started };
+  const told = { ...reportOf(result, served, trust), hasEnded: order.hasEnded };
+  return { ...told, bytesRead: source.bytesRead, tookMs: performance.now() - started };
 }
 
 /**
