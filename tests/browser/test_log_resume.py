@@ -13,10 +13,12 @@ from playwright.sync_api import Browser, Page, Route, expect
 from tests.browser.driven import new_context, sign_in
 from tests.browser.log_kit import Log, Recording, err, out, record
 from tests.browser.samples import FINISH_S_MAX, Site
+from tests.browser.test_log_tabs import SHOW
 from tests.browser.watched import Watch
 from tests.cli.real_server import RealServer, serving
 
 LOST = re.compile(r"^Connection lost at event \d+\. Trying again in \d+ s\.$")
+PAUSED = re.compile(r"^Paused at event \d+ while hidden$")
 RECONNECTED_MS_MAX = 40_000
 
 
@@ -67,6 +69,37 @@ def test_a_killed_server_loses_and_doubles_nothing(browser: Browser, folder: Pat
         again.finish()
         expect(log.status).to_have_text("Complete", timeout=RECONNECTED_MS_MAX)
         assert log.copied() == lines_of(again)
+        context.close()
+
+
+def test_tabs_that_are_hidden_and_shown_while_a_server_is_dead_go_on_too(
+    browser: Browser, folder: Path
+) -> None:
+    """One is shown again while nobody answers, one after the server came back, and one is always seen."""
+    with serving(folder) as server, client(server) as http:
+        port = int(server.url.rsplit(":", 1)[1])
+        context = new_context(browser, server.url)
+        sign_in(context, server.key)
+        runs = [record(http, out("before\n")) for _ in range(3)]
+        logs = [Log(context.new_page()).open(run.run_id) for run in runs]
+        for log in logs[1:]:
+            log.page.evaluate(SHOW, True)
+            expect(log.status).to_have_text(PAUSED)
+        for run in runs:
+            run.write(out("at the very end, "), err("not seen by all\n"))
+        kill(server)
+        expect(logs[0].status).to_have_text(LOST)
+        logs[1].page.evaluate(SHOW, False)
+        expect(logs[1].status).to_have_text(LOST)
+    with serving(folder, port) as server, client(server) as http:
+        logs[2].page.evaluate(SHOW, False)
+        for run, log in zip(runs, logs, strict=True):
+            again = Recording(http, run.run_id, run.batches)
+            again.write(out("and after it\n"))
+            again.finish()
+            expect(log.status).to_have_text("Complete", timeout=RECONNECTED_MS_MAX)
+            expect(log.page.locator("#run-status")).to_have_text("Succeeded, exit 0")
+            assert log.copied() == "before\nat the very end, and after it\nnot seen by all\n"
         context.close()
 
 

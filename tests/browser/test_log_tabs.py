@@ -1,4 +1,4 @@
-"""Many tabs: a hidden one holds no connection, and six that are seen do not starve each other."""
+"""Many tabs: a hidden one holds no connection, and eight that are seen do not starve each other."""
 
 import re
 
@@ -15,7 +15,7 @@ SHOW = """
   document.dispatchEvent(new Event("visibilitychange"));
 }
 """
-TABS = 6
+TABS = 8
 
 
 def test_a_hidden_tab_closes_its_stream_and_goes_on_when_it_is_seen(page: Page, site: Site) -> None:
@@ -54,7 +54,7 @@ def test_a_stream_ends_with_the_run(page: Page, site: Site) -> None:
     assert len(asked) == 1
 
 
-def test_six_tabs_follow_one_server_and_more_can_be_asked(
+def test_eight_tabs_follow_one_server_and_more_can_be_asked(
     context: BrowserContext, watched: Watch, site: Site
 ) -> None:
     """A browser has six connections to a host: the tabs leave some of them free."""
