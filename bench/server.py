@@ -15,7 +15,8 @@ import uvloop
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.limits import ApiLimits
 from cli.listening import listen
@@ -34,8 +35,8 @@ async def _write_file(log: EventLog, run_id: str, path: Path) -> None:
             after = chunk.last_seq
 
 
-def _with_files(server: Server, folder: Path) -> Starlette:
-    """The application, and `/raw/RUN`: the run as a file, written when it is asked for first."""
+def _with_files(server: Server, folder: Path) -> ASGIApp:
+    """The application, untouched, and `/raw/RUN`: the run as a file, written when it is asked for first."""
 
     async def raw(request: Request) -> FileResponse:
         run_id = request.path_params["run_id"]
@@ -44,7 +45,12 @@ def _with_files(server: Server, folder: Path) -> Starlette:
             await _write_file(server.services.store, run_id, path)
         return FileResponse(path)
 
-    return Starlette(routes=[Route("/raw/{run_id}", raw), Mount("/", server.app)])
+    files = Starlette(routes=[Route("/raw/{run_id}", raw)])
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await (files if scope["path"].startswith("/raw/") else server.app)(scope, receive, send)
+
+    return app
 
 
 async def serve(folder: Path) -> None:
