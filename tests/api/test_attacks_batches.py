@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from api.batches import EVENTS_MAX
+from eventstore.log import StorageUnavailable
 from evidence.fold import OUTPUT_EVENT_BYTES_MAX
 from tests.recording_kit import PRODUCER, append, appended, batch, out, output, recorded, refused
 from tests.serving import Running
@@ -126,3 +127,28 @@ def test_an_exit_code_is_a_whole_number(running: Running, run_id: str, code: obj
     """Of at most 32 bits, and given."""
     answer = running.http.post(f"/v1/workspace-runs/{run_id}/finish", json={"exitCode": code})
     assert refused(answer, 400, "invalid_request")["details"] == {"field": "exitCode"}
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (StorageUnavailable("the disk is full"), "its disk may be full"),
+        (RuntimeError("a bug"), "Report "),
+    ],
+    ids=["disk", "mistake"],
+)
+def test_an_append_that_fails_is_answered_like_any_request(
+    running: Running, monkeypatch: pytest.MonkeyPatch, failure: Exception, told: str
+) -> None:
+    """Its route is called past the framework's layers: envelope and request id come all the same."""
+
+    async def fail(*_: object) -> bytes:
+        raise failure
+
+    run_id = recorded(running)
+    monkeypatch.setattr(running.server.services.recordings, "append", fail)
+    answer = append(running, run_id, batch(2, out("x")))
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (500, "internal_error")
+    assert told in error["message"]
+    assert error["requestId"] == answer.headers["x-request-id"]
