@@ -208,3 +208,24 @@ def test_arrows_scroll_the_log_by_a_line_when_it_has_the_focus(page: Page, site:
     assert int(log.visible()[0]) == top + 2
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keyboard")).to_contain_text("scroll the log by a line")
+
+
+def test_a_place_among_wrapped_lines_is_shown_though_those_above_are_higher_than_supposed(
+    page: Page, site: Site
+) -> None:
+    """On a phone, where every line takes several: by search, by link and by line."""
+    lines = [out(f"line {n} " + "goes on and on " * 12 + "\n") for n in range(1, FILLER + 1)]
+    run = record(site.http, *lines)
+    page.set_viewport_size({"width": 360, "height": 780})
+    log = Log(page).open(run.run_id, "#L100")
+    expect(log.line(100)).to_be_in_viewport(ratio=1)
+    for number in (300, 200, 390):
+        page.get_by_label("Search in the log").fill(f"line {number} ")
+        expect(page.locator("#log mark")).to_be_in_viewport(ratio=1)
+    page.get_by_label("Search in the log").fill("")
+    log.scroller.press("k")
+    before = int(page.locator("#log .ln--at").get_attribute("data-line") or 0)
+    for number in range(before - 1, before - 8, -1):
+        page.keyboard.press("k")
+        expect(log.line(number)).to_have_class(re.compile("ln--at"))
+        expect(log.line(number)).to_be_in_viewport(ratio=1)

@@ -40,7 +40,7 @@ export class VirtualList {
     this.pages = new Pages((from, to) => source.fetchRows(from, to), () => this.schedule());
     /** @type {Map<number, {row: any, element: HTMLElement}>} */
     this.elements = new Map();
-    /** The row at the top of the view, and how much of it is above. */
+    /** A row that keeps its place, mostly the one at the top of the view, and how far below it the view begins. */
     this.anchor = { index: 0, dy: 0 };
     this.isFollowing = true;
     this.isWrapped = false;
@@ -68,7 +68,8 @@ export class VirtualList {
   /** Where the view begins. */
   get y() {
     if (this.isFollowing) return Math.max(0, this.totalPx - this.view);
-    return Math.min(this.heights.top(this.anchor.index) + this.anchor.dy, Math.max(0, this.totalPx - this.view));
+    const y = this.heights.top(this.anchor.index) + this.anchor.dy;
+    return Math.max(0, Math.min(y, this.totalPx - this.view));
   }
 
   get totalPx() {
@@ -165,7 +166,8 @@ export class VirtualList {
     let y = where === "start" ? from : from - Math.max(0, (this.view - this.heights.usual) / 2);
     if (where === "near") y = Math.min(from, Math.max(this.y, to - this.view));
     this.isFollowing = false;
-    this.anchor = this.anchorAt(Math.max(0, y));
+    // Rows above it may turn out higher than supposed: what is to be shown is what keeps its place.
+    this.anchor = { index, dy: y - from };
     this.draw();
   }
 
@@ -218,7 +220,7 @@ export class VirtualList {
       const boxTop = isHeld ? this.shown.boxTop : this.heights.top(first) - y;
       this.space.style.height = `${this.scale.height}px`;
       this.box.style.transform = `translateY(${top + boxTop}px)`;
-      if (!isHeld && this.measure()) continue;
+      if (!isHeld && this.measure() && pass < PASSES_MAX - 1) continue;
       this.place(top);
       this.ask(y);
       if (!isHeld) this.shown = { boxTop, isWhole: this.isHere() };
