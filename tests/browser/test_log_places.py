@@ -171,6 +171,10 @@ def test_lines_are_walked_by_keys(page: Page, site: Site) -> None:
     expect(log.text(1)).to_be_in_viewport()
     page.keyboard.press("j")
     first = marked.inner_text()
+    colours = "(rows) => rows.map((row) => getComputedStyle(row).backgroundColor)"
+    assert (
+        marked.evaluate_all(colours) != page.locator("#log .ln--sys:not(.ln--at)").evaluate_all(colours)[:1]
+    )
     page.keyboard.press("j")
     expect(marked).not_to_have_text(first)
     page.keyboard.press("k")
