@@ -9,6 +9,8 @@ from typing import Any
 from playwright.sync_api import Locator, Page, expect
 
 OUTCOMES = ("verified", "redacted", "open", "failed", "unfinished")
+OUTCOME_MS_MAX = 60_000
+"""A lost connection is asked for again for some seconds before a check gives up."""
 _HEAR = "addEventListener('proof-state', ({ detail }) => (globalThis.heard ??= []).push(detail));"
 
 
@@ -40,7 +42,9 @@ class ProofPanel:
 
     def wait(self) -> ProofPanel:
         """Wait for the end of a check."""
-        expect(self.section).to_have_attribute("data-state", re.compile("|".join(OUTCOMES)))
+        expect(self.section).to_have_attribute(
+            "data-state", re.compile("|".join(OUTCOMES)), timeout=OUTCOME_MS_MAX
+        )
         return self
 
     @property

@@ -8,12 +8,15 @@ const MESSAGE_CHARS_MAX = 300;
 
 /** The check could not finish. The message says why; `status` is that of the answer, 0 without one. */
 export class Unfinished extends Error {
-  /** @param {string} message @param {number} [status] */
-  constructor(message, status = 0) {
+  /** @param {string} message @param {number} [status] @param {boolean} [isLoss] Whether the connection was lost. */
+  constructor(message, status = 0, isLoss = false) {
     super(message);
     this.status = status;
+    this.isLoss = isLoss;
   }
 }
+
+const lost = () => new Unfinished("the connection was lost", 0, true);
 
 /**
  * @param {string} path @param {string} [accept]
@@ -29,7 +32,7 @@ export async function open(path, accept = "*/*") {
       redirect: "error",
     });
   } catch {
-    throw new Unfinished("the connection was lost");
+    throw lost();
   }
   if (!answer.ok) throw new Unfinished(await refusal(answer), answer.status);
   return answer;
@@ -82,7 +85,7 @@ async function soon(reading) {
   try {
     return /** @type {T} */ (await Promise.race([reading, stalled]));
   } catch (error) {
-    throw error instanceof Unfinished ? error : new Unfinished("the connection was lost");
+    throw error instanceof Unfinished ? error : lost();
   } finally {
     clearTimeout(timer);
   }

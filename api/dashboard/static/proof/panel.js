@@ -45,7 +45,7 @@ export class ProofPanel {
   /** Check now, unless a check is going on or cannot be made here. */
   check() {
     if (this._worker || this._obstacle) return;
-    this._showChecking({ done: 0, signed: 0, bytes: 0, bytesTotal: 0 });
+    this._showChecking({ done: 0, signed: 0, bytes: 0, bytesTotal: 0, losses: 0 });
     this._reveal();
     this._tell("checking");
     const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
@@ -194,8 +194,8 @@ export class ProofPanel {
     this.check();
   }
 
-  /** @param {{done: number, signed: number, bytes: number, bytesTotal: number}} progress */
-  _showChecking({ done, signed, bytes, bytesTotal }) {
+  /** @param {{done: number, signed: number, bytes: number, bytesTotal: number, losses: number}} progress */
+  _showChecking({ done, signed, bytes, bytesTotal, losses }) {
     const title = signed ? `Checking event ${counted(done)} of ${counted(signed)}` : "Checking";
     const read = bytesTotal ? `${sizeText(bytes)} of ${sizeText(bytesTotal)} read.` : "The server is gathering the record.";
     const shown = {
@@ -205,7 +205,7 @@ export class ProofPanel {
       sealSeq: null,
       label: `${counted(done)} of ${counted(signed)} events checked`,
     };
-    const head = verdict("open", "run", title, `${read} Nothing leaves this browser.`);
+    const head = verdict("open", "run", title, `${read} Nothing leaves this browser.${lossesText(losses)}`);
     head.querySelector("svg")?.classList.add("spin", "st--run");
     this._show([head, ruler(shown)]);
     if (!this._worker) this._act("Stop", () => this.stop(), "btn btn--quiet");
@@ -251,13 +251,17 @@ export class ProofPanel {
   }
 }
 
+/** @param {number} losses */
+const lossesText = (losses) =>
+  losses ? ` The connection was lost ${losses === 1 ? "once" : `${counted(losses)} times`}, and reading goes on.` : "";
+
 /** @param {Report} report */
-function checkedLine({ tookMs, bytesRead }) {
+function checkedLine({ tookMs, bytesRead, losses }) {
   return element(
     "span",
     {},
     "Checked in this browser ",
     timeElement(new Date().toISOString()),
-    `, ${(tookMs / 1000).toFixed(2)} s, ${sizeText(bytesRead)} read.`,
+    `, ${(tookMs / 1000).toFixed(2)} s, ${sizeText(bytesRead)} read${losses ? `, over ${counted(losses)} lost ${losses === 1 ? "connection" : "connections"}` : ""}.`,
   );
 }

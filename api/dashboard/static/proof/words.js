@@ -3,7 +3,7 @@
 
 import { counted, countOf } from "../shell/words.js";
 
-/** @typedef {import("./report.js").Report & {hasEnded: boolean, bytesRead: number, tookMs: number}} Report */
+/** @typedef {import("./report.js").Report & {hasEnded: boolean, losses: number, bytesRead: number, tookMs: number}} Report */
 /** @typedef {{code: string, clause: string, seq: number | null, title: string, text: string}} Failure */
 
 /** @type {Readonly<Record<string, (at: string) => string>>} What a code is called; `at` is "event 147", or "an event". */

@@ -3,9 +3,10 @@
 
 import { FormatError, encodeUtf8 } from "./bytes.js";
 import { Source } from "./container.js";
-import { Unfinished, bodyOf, open, readAll } from "./fetching.js";
+import { Unfinished, readAll } from "./fetching.js";
 import { canonicalText, isObject, parseJson } from "./json.js";
 import { reportOf } from "./report.js";
+import { Changed, Resuming, again } from "./resuming.js";
 import { ServedLog } from "./served.js";
 import { agreesWithWebCrypto } from "./sha256.js";
 import { unknownSigners } from "./trust.js";
@@ -20,19 +21,38 @@ import { verifyBundle } from "./verify.js";
 const ARTIFACT_BYTES_MAX = 64 * 1024 * 1024;
 const PROGRESS_EVERY_MS = 100;
 
+/** Times that a check begins anew because what the server sends changed while the connection was lost. */
+const RESTARTS_MAX = 3;
+
 /** @param {Order} order */
-async function check(order) {
+async function checkUntilRead(order) {
+  const progress = new Progress();
+  for (let restart = 0; ; restart += 1) {
+    try {
+      return { ...(await check(order, progress)), losses: progress.losses };
+    } catch (error) {
+      if (!(error instanceof Changed) || restart === RESTARTS_MAX) throw error;
+      progress.restart();
+    }
+  }
+}
+
+/** @param {Order} order @param {Progress} progress */
+async function check(order, progress) {
   if (!(await agreesWithWebCrypto())) {
     throw new Unfinished("this browser's SHA-256 and the one of this page disagree, so that none can be relied on");
   }
   const started = performance.now();
   const base = `/v1/workspace-runs/${order.runId}`;
-  const policy = await readAll("/v1/proof/policy");
-  const evidence = await shownEvidence(`${base}/evidence`);
-  const bundle = await open(`${base}/proof/bundle${evidence.readArtifacts ? "?artifacts=true" : ""}`);
-  const progress = new Progress(Number(bundle.headers.get("content-length")) || 0);
-  const source = new Source(bodyOf(bundle), (bytes) => progress.read(bytes));
-  const served = new ServedLog(bodyOf(await open(`${base}/events`, "application/x-ndjson")));
+  const onLost = () => progress.lose();
+  const policy = await again(() => readAll("/v1/proof/policy"), onLost);
+  const evidence = await again(() => shownEvidence(`${base}/evidence`), onLost);
+  const query = evidence.readArtifacts ? "?artifacts=true" : "";
+  const bundle = await new Resuming(`${base}/proof/bundle${query}`, "*/*", onLost).open();
+  progress.begin(bundle.bytesTotal);
+  const source = new Source(bundle.body(), (bytes) => progress.read(bytes));
+  const events = await new Resuming(`${base}/events`, "application/x-ndjson", onLost).open();
+  const served = new ServedLog(events.body());
   const options = { expectedRun: order.runId, allowOpen: true, pin: order.pin, shown: evidence.shown };
   const result = await verifyBundle(source, policy, options, {
     onProgress: (done, signed) => progress.judged(done, signed),
@@ -88,10 +108,31 @@ async function trustOf({ verdict, findings }, pinned) {
 
 /** Tells the page how far the check is, not more often than it can be seen. */
 class Progress {
+  constructor() {
+    this._state = { done: 0, signed: 0, bytes: 0, bytesTotal: 0, losses: 0 };
+    this._toldAt = -Infinity;
+  }
+
+  /** How often the connection was lost. */
+  get losses() {
+    return this._state.losses;
+  }
+
   /** @param {number} bytesTotal 0 where it is not known. */
-  constructor(bytesTotal) {
-    this._state = { done: 0, signed: 0, bytes: 0, bytesTotal };
-    this._toldAt = 0;
+  begin(bytesTotal) {
+    this._state.bytesTotal = bytesTotal;
+  }
+
+  /** The connection is lost: told at once, since nothing may follow for long. */
+  lose() {
+    this._state.losses += 1;
+    this._toldAt = -Infinity;
+    this._tell();
+  }
+
+  /** All is read again from the first byte. */
+  restart() {
+    Object.assign(this._state, { done: 0, signed: 0, bytes: 0 });
   }
 
   /** @param {number} bytes */
@@ -117,7 +158,7 @@ class Progress {
 
 addEventListener("message", async ({ data }) => {
   try {
-    postMessage({ kind: "report", report: await check(data) });
+    postMessage({ kind: "report", report: await checkUntilRead(data) });
   } catch (error) {
     // Whatever stops the check, a fault of this page's own code too, says nothing about the record.
     postMessage({ kind: "unfinished", reason: error instanceof Error ? error.message : String(error) });
