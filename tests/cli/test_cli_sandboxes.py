@@ -5,14 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cli.cli_runner import Shell
-from tests.serving import Running, archive
+from tests.serving import Running, archive, serving
 
 LINE_S_MAX = 60
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One server for all: each test has a sandbox of its own."""
+    with serving(tmp_path_factory.mktemp("data")) as one:
+        yield one
 
 
 @pytest.fixture
@@ -83,8 +91,9 @@ def test_a_sandbox_is_made_listed_extended_and_killed(owner: Shell) -> None:
     extended = owner("sandboxes", "extend", made["id"], "--ttl-ms", "120000", "--json").data
     assert extended["expiresAt"] > made["expiresAt"]
     assert f"{made['id']} is destroyed (user_killed)" in owner("sandboxes", "kill", made["id"], "--yes").err
-    assert columns(owner("sandboxes", "list").out) == []
-    assert [row["status"] for row in columns(owner("sandboxes", "list", "--all").out)] == ["destroyed"]
+    mine = ("sandboxes", "list", "--metadata", "for=me")
+    assert columns(owner(*mine).out) == []
+    assert [row["status"] for row in columns(owner(*mine, "--all").out)] == ["destroyed"]
     assert owner("sandboxes", "get", made["id"], "--json").data["destroyedReason"] == "user_killed"
     gone = owner("sandboxes", "exec", made["id"], "--json", "--", "true")
     assert (gone.status, gone.error["code"]) == (1, "sandbox_destroyed")

@@ -19,6 +19,7 @@ import pytest
 from tests.cli.cli_runner import CROWNEST, PROCESS_S_MAX, Shell
 from tests.cli.real_server import RealServer, serving
 from tests.serving import Running, archive
+from tests.serving import serving as in_thread
 
 LEAK = b"""
 import base64, json, os, sys, time, urllib.parse
@@ -45,6 +46,13 @@ time.sleep(1)
 """
 
 RUN_LEAK = ("workspace-runs", "run-archive", "--artifact", "link", "leak.tgz", "--", "python3", "leak.py")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One server for all: each test sets the secrets that it looks at."""
+    with in_thread(tmp_path_factory.mktemp("data")) as one:
+        yield one
 
 
 @pytest.fixture

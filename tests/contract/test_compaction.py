@@ -48,7 +48,9 @@ async def test_every_read_of_a_compacted_run_is_as_before(
         size = await fill(world, events)
         outputs = [one.seq for one in await all_events(world.log) if one.type in {"stdout", "stderr"}]
         await redact(world, [*outputs[40:60], *chance.sample(outputs[60:], 30)])
-        places = [0, 1, 2, 57, 58, 101, 102, 103, 255, 256, 402, 599, *range(size - 6, size + 3)]
+        # With small chunks each read from far before the end takes hundreds: from fewer places then.
+        far = [0, 57, 102, 256] if limits else [0, 1, 2, 57, 58, 101, 102, 103, 255, 256, 402, 599]
+        places = [*far, *range(size - 6, size + 3)]
         before = await seen(world.log, places)
         await compact(world.log)
         after = await seen(world.log, places)

@@ -4,12 +4,13 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eventstore.log import LogLimits, NewEvent
 from eventstore.sqlite import maintenance
 from tests.compaction_kit import ALWAYS_MS, end, fill, redact, seen
+from tests.depth import examples
 from tests.log_kit import RUN, all_events, event, opened
 
 TEXTS = st.one_of(
@@ -26,7 +27,7 @@ EVENTS = st.one_of(
 )
 
 
-@settings(max_examples=25)
+@examples(12)
 @given(
     events=st.lists(EVENTS, max_size=25),
     repeated=st.sampled_from([1, 1, 1, 12]),
