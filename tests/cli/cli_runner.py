@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pytest
@@ -38,6 +39,17 @@ class Result:
     def error(self) -> Any:
         """The `error` of the JSON envelope on stderr."""
         return json.loads(self.err)["error"]
+
+
+class Process(subprocess.Popen[bytes]):
+    """A process whose end a failed test does not wait for: it might never come."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, value, trace)
 
 
 class Shell:
@@ -80,6 +92,6 @@ class Shell:
         )
         return Result(done.returncode, done.stdout, done.stderr.decode())
 
-    def popen(self, args: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    def popen(self, args: Sequence[str], **options: Any) -> Process:
         """Start a process and leave it to the test."""
-        return subprocess.Popen([CROWNEST, *args], env=self.env, **options)
+        return Process([CROWNEST, *args], env=self.env, **options)
