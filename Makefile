@@ -61,7 +61,7 @@ crash: setup-dev ## kill -9 and power cuts under load (CRASH_KILLS=100 CRASH_CUT
 
 fuzz: setup-dev ## change a proof in tens of thousands of ways, of which none may pass (FUZZ_MUTATIONS=10000)
 	@$(BIN)/python -m tests.fuzz.fuzz --mutations $(or $(FUZZ_MUTATIONS),10000) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED),)
-	@HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest tests/tampering tests/property/test_evidence_spans.py tests/property/test_runner_masking.py tests/property/test_eventstore_compaction.py
+	@HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest tests/tampering tests/property/test_evidence_spans.py tests/property/test_runner_masking.py
 
 conformance: setup-dev ## every rule of the HTTP contract, and servers that break it (CONFORMANCE_ARGS="--url U --key K")
 	@$(BIN)/python -m tests.conformance $(CONFORMANCE_ARGS)
