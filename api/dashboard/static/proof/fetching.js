@@ -56,14 +56,19 @@ export async function readAll(path) {
 
 /**
  * The body of an answer, which ends as `Unfinished` when the connection breaks or says nothing for long.
+ *
+ * Over plain http a browser takes a head that was cut for a whole one. Such an answer has no length and no bytes.
  * @param {Response} answer @returns {ReadableStream<Uint8Array>}
  */
 export function bodyOf(answer) {
   const reader = /** @type {ReadableStream<Uint8Array>} */ (answer.body).getReader();
+  let isHeadWhole = answer.headers.has("content-length");
   return new ReadableStream(
     {
       async pull(controller) {
         const { done, value } = await soon(reader.read());
+        if (done && !isHeadWhole) throw lost();
+        isHeadWhole = true;
         if (done) controller.close();
         else controller.enqueue(value);
       },
