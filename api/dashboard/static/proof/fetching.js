@@ -57,12 +57,12 @@ export async function readAll(path) {
 /**
  * The body of an answer, which ends as `Unfinished` when the connection breaks or says nothing for long.
  *
- * Over plain http a browser takes a head that was cut for a whole one. Such an answer has no length and no bytes.
+ * Over plain http a browser takes a head that was cut for a whole one. Such an answer has no bytes.
  * @param {Response} answer @returns {ReadableStream<Uint8Array>}
  */
 export function bodyOf(answer) {
   const reader = /** @type {ReadableStream<Uint8Array>} */ (answer.body).getReader();
-  let isHeadWhole = answer.headers.has("content-length");
+  let isHeadWhole = answer.headers.get("content-length") === "0";
   return new ReadableStream(
     {
       async pull(controller) {
