@@ -43,6 +43,7 @@ async function check(order, progress) {
     throw new Unfinished("this browser's SHA-256 and the one of this page disagree, so that none can be relied on");
   }
   const started = performance.now();
+  const lossesBefore = progress.losses;
   const base = `/v1/workspace-runs/${order.runId}`;
   const onLost = () => progress.lose();
   const policy = await again(() => readAll("/v1/proof/policy"), onLost);
@@ -59,6 +60,10 @@ async function check(order, progress) {
     onEvents: (events) => served.compare(events),
   });
   if (result.verdict === "FAILED") await source.cancel();
+  if (served.other && progress.losses > lossesBefore) {
+    // One of the two may have been asked for anew behind a redaction, and the other before it.
+    throw new Changed("the connection was lost, and proof and log are of different moments");
+  }
   const trust = await trustOf(result, order.pinnedKeys);
   const told = { ...reportOf(result, served, trust), hasEnded: order.hasEnded };
   return { ...told, bytesRead: source.bytesRead, tookMs: performance.now() - started };
