@@ -62,7 +62,7 @@ class SessionProtocol(WebSocketsSansIOProtocol):
         """Let the application find its connection."""
         super().handle_connect(event)
         if self.response.status_code == 101:
-            extensions: dict[str, Any] | None = self.scope["extensions"]
+            extensions: dict[str, Any] | None = self.scope.get("extensions")
             assert extensions is not None, "uvicorn makes a dict"
             extensions[EXTENSION] = self
 
