@@ -16,6 +16,13 @@ export class Unfinished extends Error {
   }
 }
 
+/** An answer without bytes, which is a loss until it has come so again and again. */
+export class Empty extends Unfinished {
+  constructor() {
+    super("the server sent an empty answer", 0, true);
+  }
+}
+
 const lost = () => new Unfinished("the connection was lost", 0, true);
 
 /**
@@ -57,7 +64,7 @@ export async function readAll(path) {
 /**
  * The body of an answer, which ends as `Unfinished` when the connection breaks or says nothing for long.
  *
- * Over plain http a browser takes a head that was cut for a whole one. Such an answer has no bytes.
+ * Over plain http a browser takes a head that was cut for a whole one: an answer without bytes ends as `Empty`.
  * @param {Response} answer @returns {ReadableStream<Uint8Array>}
  */
 export function bodyOf(answer) {
@@ -67,7 +74,7 @@ export function bodyOf(answer) {
     {
       async pull(controller) {
         const { done, value } = await soon(reader.read());
-        if (done && !isHeadWhole) throw lost();
+        if (done && !isHeadWhole) throw new Empty();
         isHeadWhole = true;
         if (done) controller.close();
         else controller.enqueue(value);

@@ -5,11 +5,13 @@
 // @ts-check
 
 import { equalBytes } from "./bytes.js";
-import { Unfinished, bodyOf, open } from "./fetching.js";
+import { Empty, Unfinished, bodyOf, open } from "./fetching.js";
 import { Sha256 } from "./sha256.js";
 
 /** Waits between tries that bring no further byte; after the last one the check gives up. */
 const WAITS_MS = [200, 400, 800, 1600, 3200, 6400];
+/** The longest wait behind an answer without bytes: what is empty so often is empty. */
+const EMPTY_WAIT_MS_MAX = 800;
 /** Connections of one answer, however far each of them came. */
 const CONNECTIONS_MAX = 100;
 /** What a proxy says while its server is away. */
@@ -27,7 +29,7 @@ export async function again(ask, onLost) {
     try {
       return await ask();
     } catch (error) {
-      if (!isLoss(error)) throw error;
+      if (!isLoss(error) || (error instanceof Empty && wait > EMPTY_WAIT_MS_MAX)) throw error;
       onLost();
       await new Promise((resolve) => setTimeout(resolve, wait));
     }
@@ -61,7 +63,7 @@ export class Resuming {
     return new ReadableStream(
       {
         pull: async (controller) => {
-          const { done, value } = await again(() => this._next(), this._onLost);
+          const { done, value } = await again(() => this._next(), this._onLost).catch(this._emptyAtLast);
           if (done) controller.close();
           else controller.enqueue(value);
         },
@@ -70,6 +72,12 @@ export class Resuming {
       { highWaterMark: 0 },
     );
   }
+
+  /** What is empty at each try is empty: its judge says what that means. @param {unknown} error */
+  _emptyAtLast = (error) => {
+    if (!(error instanceof Empty) || this._given.size > 0) throw error;
+    return { done: /** @type {true} */ (true), value: undefined };
+  };
 
   async _connect() {
     this._connections += 1;
