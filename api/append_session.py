@@ -90,7 +90,8 @@ class AppendSession:
     @property
     def full(self) -> bool:
         """Whether as many batches wait as may, or none is looked at any more."""
-        return self._waiting >= self._limits.session_batches_max or self._unreadable is not None
+        is_ending = self._unreadable is not None or self._over.done()
+        return is_ending or self._waiting >= self._limits.session_batches_max
 
     def received(self, message: bytes) -> None:
         """Hand in what came. What cannot be read ends the session behind the batches before it."""

@@ -193,3 +193,15 @@ def test_the_client_may_close_behind_what_is_not_read_any_more(running: Running)
         opened.send(frame(CLOSE, data))
         assert opened.file.read(1) == b""
     assert output(running, run_id) == b""
+
+
+def test_what_follows_a_refused_batch_is_not_looked_at(running: Running) -> None:
+    """In the same piece: the refusal is told, whatever stands behind it, and nothing of that is stored."""
+    run_id = recorded(running)
+    with wire(running, run_id) as opened:
+        opened.send(frame(TEXT, body(7)), frame(TEXT, b"no batch"), frame(TEXT, body(1, "late")))
+        _, data = opened.frame()
+        assert json.loads(data)["number"] == 7
+        kind, data = opened.frame()
+        assert (kind, data[:2]) == (CLOSE, struct.pack("!H", 1008))
+    assert output(running, run_id) == b""
