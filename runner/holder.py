@@ -172,7 +172,6 @@ class Holder:
     def _bury(self) -> list[tuple[str, Task, int]]:
         """The tasks that ended, with the wait status of each."""
         ended: list[tuple[str, Task, int]] = []
-        orphans: dict[int, int] = {}
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -182,9 +181,10 @@ class Holder:
                 return ended
             name = next((name for name, task in self._tasks.items() if task.pid == pid), None)
             if name is None:
-                orphans[pid] = status
+                for task in self._tasks.values():
+                    task.orphan_ended(pid, status)
                 continue
-            final = self._tasks[name].final_status(status, orphans)
+            final = self._tasks[name].final_status(status)
             if final is not None:
                 ended.append((name, self._tasks.pop(name), final))
 

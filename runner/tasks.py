@@ -14,7 +14,7 @@ import resource
 import select
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from runner import proctable, wire
@@ -42,33 +42,43 @@ class Task:
     killed: bool = False
     """True once the holder was told to end it."""
     _word: Packet | None = None
+    _orphan_status: int | None = None
+    """The wait status of the command, where the holder buried it before its keeper."""
 
-    def word(self) -> Packet | None:
+    def word(self, timeout_ms: int = _WORD_TIMEOUT_MS) -> Packet | None:
         """What the child said: `started` and the command's pid, or the task's answer; None for nothing."""
         if self._word is None:
             poll = select.poll()
             poll.register(self.word_fd, select.POLLIN)
-            data = os.read(self.word_fd, _WORD_BYTES_MAX) if poll.poll(_WORD_TIMEOUT_MS) else b""
+            data = os.read(self.word_fd, _WORD_BYTES_MAX) if poll.poll(timeout_ms) else b""
             self._word = wire.unpack(data) if data else None
         return self._word
 
-    def command_pid(self) -> int | None:
+    def command_pid(self, timeout_ms: int = _WORD_TIMEOUT_MS) -> int | None:
         """The pid of the command, which leads its process group; None when it was never started."""
-        word = self.word() if self.is_command else None
+        word = self.word(timeout_ms) if self.is_command else None
         return int(word.fields[0]) if word and word.kind == "started" else None
 
-    def final_status(self, status: int, orphans: Mapping[int, int]) -> int | None:
+    def orphan_ended(self, pid: int, status: int) -> None:
+        """A process that came back to the holder was buried: keep its wait status if it was the command.
+
+        A keeper that dies gives its children away before it can be buried itself, so its dead command may be
+        all that the holder finds at first. Whoever comes back has no keeper any more, so the word is there.
+        """
+        if self.command_pid(timeout_ms=0) == pid:
+            self._orphan_status = status
+
+    def final_status(self, status: int) -> int | None:
         """The wait status the task ended with, now that its child ended; None while its command lives.
 
         A keeper that was killed leaves its command to the holder, which waits for that from then on. The
-        command may have ended too by now, and the kernel says in which order the two are buried: `orphans`
-        are the wait statuses of those that were buried before the keeper.
+        command may have ended too by now; it is buried before the keeper or after it.
         """
         pid = self.command_pid()
         if self.killed or not os.WIFSIGNALED(status) or pid is None or pid == self.pid:
             return status
-        if pid in orphans:
-            return orphans[pid]
+        if self._orphan_status is not None:
+            return self._orphan_status
         try:
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
