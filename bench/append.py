@@ -1,6 +1,7 @@
 """How fast are events acknowledged, one and a hundred at a time, by 1, 16 and 64 writers of a run each?
 
-Every side is durable as its name says. `raw` is a floor: SQLite's group commit of the payload rows alone.
+Every side is durable as its name says. Three are bounds: SQLite's group commit of the payload rows alone, and
+servers of Python that keep nothing, which no server in one process of Python beats.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from bench.common import CELL_S, SHORT, machine, table
 from bench.counting import percentile
 from bench.load import drive
 from bench.peers.crownest import CrowNest, CrowNestPost
+from bench.peers.nothing import NothingPost, NothingSession
 from bench.peers.peer import Peer, Sample
 from bench.peers.registry import PEERS, emptied, running, wanted
 from bench.rounds import interleaved
@@ -45,9 +47,7 @@ async def _embedded(side: str, folder: Path, runs: int, size: int) -> Sample:
 
 
 def _sides(folder: Path, peers: list[Peer], size: int) -> dict[str, Side]:
-    sides: dict[str, Side] = {
-        peer.title: partial(_served, peer) for peer in peers if size > 1 or not peer.batches_only
-    }
+    sides: dict[str, Side] = {peer.title: partial(_served, peer) for peer in peers if peer.takes(size)}
     for side in EMBEDDED:
         if side == "eventsourcing" and not wanted(side):
             continue
@@ -92,7 +92,7 @@ def _compare(cell: str, rows: list[list[object]]) -> None:
 
 async def measure() -> None:
     """Print a table for every shape."""
-    async with running((CrowNest, CrowNestPost, *PEERS)) as (folder, peers):
+    async with running((CrowNest, CrowNestPost, NothingPost, NothingSession, *PEERS)) as (folder, peers):
         for runs, size in SHAPES:
             sides = _sides(folder, peers, size)
             samples = await interleaved(

@@ -157,9 +157,7 @@ async def measure() -> None:
         for runs, size in SHAPES:
             results.progress(f"counting syncs, {runs} runs x {size}")
             sides: dict[str, Awaitable[Counted]] = {
-                peer.title: _served(peer, folder, runs, size)
-                for peer in peers
-                if size > 1 or not peer.batches_only
+                peer.title: _served(peer, folder, runs, size) for peer in peers if peer.takes(size)
             }
             for side, title in embedded.TITLES.items():
                 if embedded.missing(side) is None:

@@ -102,7 +102,7 @@ class CrowNest(Peer):
         """A session of its own: batches go up a WebSocket."""
         socket = await self._session(await self.run_of(stream))
         last = orjson.loads(await socket.receive())["lastNumber"]
-        return _Session(socket, last)
+        return Session(socket, last)
 
     async def _session(self, run_id: str) -> WebSocket:
         path = f"/v1/workspace-runs/{run_id}/events/session?producerId={PRODUCER}"
@@ -166,7 +166,7 @@ class CrowNestPost(CrowNest):
 
     async def writer(self, stream: str) -> Writer:
         """A kept-alive connection of its own."""
-        return _Posts(await self.connect(), await self.run_of(stream))
+        return Posts(await self.connect(), await self.run_of(stream))
 
 
 async def lines_of(http: Http, path: str, headers: str = "") -> int:
@@ -184,12 +184,15 @@ def _body(number: int, texts: Sequence[str]) -> bytes:
     return orjson.dumps({"producerId": PRODUCER, "number": number, "events": events})
 
 
-class _Session:
+class Session:
+    """Batches of one producer as frames of a WebSocket."""
+
     def __init__(self, socket: WebSocket, last: int) -> None:
         self._socket = socket
         self._numbers = itertools.count(last + 1)
 
     async def append(self, texts: Sequence[str]) -> None:
+        """Return when they are acknowledged."""
         for start in range(0, len(texts), EVENTS_MAX):
             self._socket.send(_body(next(self._numbers), texts[start : start + EVENTS_MAX]))
             answer = await self._socket.receive()
@@ -197,20 +200,25 @@ class _Session:
                 raise RuntimeError(answer.decode())
 
     async def close(self) -> None:
+        """Hang up."""
         await self._socket.close()
 
 
-class _Posts:
+class Posts:
+    """Batches of one producer as requests."""
+
     def __init__(self, http: Http, run_id: str) -> None:
         self._http, self._path = http, f"/v1/workspace-runs/{run_id}/events"
         self._numbers = itertools.count(1)
 
     async def append(self, texts: Sequence[str]) -> None:
+        """Return when they are acknowledged."""
         for start in range(0, len(texts), EVENTS_MAX):
             body = _body(next(self._numbers), texts[start : start + EVENTS_MAX])
             await self._http.request("POST", self._path, body, JSON)
 
     async def close(self) -> None:
+        """Hang up."""
         await self._http.close()
 
 

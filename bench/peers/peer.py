@@ -51,8 +51,14 @@ class Peer(ABC):
     ours: ClassVar[bool] = False
     batches_only: ClassVar[bool] = False
     """Whether it is left out where an acknowledgement is for one event: there another side is the same."""
+    singles_only: ClassVar[bool] = False
+    """Whether it is left out where an acknowledgement is for more than one event."""
     folder: Path
     """Where its data lies."""
+
+    def takes(self, size: int) -> bool:
+        """Whether it is measured with so many events for each acknowledgement."""
+        return not (self.batches_only if size == 1 else self.singles_only)
 
     def missing(self) -> str | None:
         """What is not installed and how to get it; None when all is there."""
