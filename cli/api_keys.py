@@ -17,6 +17,7 @@ from cli.options import JSON, YES, Id, agreed, session
 from cli.problems import EXIT_ERROR, EXIT_OK
 from client.shapes import DEFAULT_KEY_SCOPES
 from evidence.visible import one_line
+from evidence.wording import counted
 
 if TYPE_CHECKING:
     from client.api import CrownestClient
@@ -109,8 +110,7 @@ def create(
 
 def say_made(key: ApiKey) -> None:
     """What goes to stderr beside a secret: the key's id, and that this is the only time."""
-    count = len(key.get("scopes", []))
-    scopes = f"{count} scope{'' if count == 1 else 's'}"
+    scopes = counted(len(key.get("scopes", [])), "scope")
     output.note(one_line(f"made {key['id']} ({key.get('name')}), which holds {scopes}"))
     if output.is_terminal(sys.stdout):
         output.note(output.paint("Copy the secret now; it is not shown again:", sys.stderr, bold=True))

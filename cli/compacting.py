@@ -17,6 +17,7 @@ from cli.wiring import now_ms
 from eventstore.log import LogError
 from eventstore.sqlite import maintenance, migrations
 from eventstore.sqlite.folder import DataFolder
+from evidence.wording import counted
 
 
 def compact_folder(data_dir: Path | None, *, expand: bool, as_json: bool) -> None:
@@ -49,10 +50,13 @@ def compact_folder(data_dir: Path | None, *, expand: bool, as_json: bool) -> Non
 
 def _print(done: maintenance.Compacted, *, expand: bool) -> None:
     what = "back in rows" if expand else "packed"
-    click.echo(f"{done.events:,} events {what}; {done.packed_events:,} lie in {done.packs:,} packs.")
+    lie = "lies" if done.packed_events == 1 else "lie"
+    packs = counted(done.packs, "pack")
+    click.echo(f"{counted(done.events, 'event')} {what}; {done.packed_events:,} {lie} in {packs}.")
     click.echo(f"The database went from {done.bytes_before:,} to {done.bytes_after:,} bytes.")
     if done.left_alone:
-        click.echo(f"{done.left_alone} runs cannot be packed and stay as they are.")
+        stay = "stays as it is" if done.left_alone == 1 else "stay as they are"
+        click.echo(f"{counted(done.left_alone, 'run')} cannot be packed and {stay}.")
     if not done.shrunk:
         click.echo("There was no room to write it anew: free pages stay in it, and new events use them.")
     if expand and done.events:
@@ -69,4 +73,4 @@ def _progress(doing: str) -> Generator[Callable[[int], None]]:
 
     console = Console(stderr=True, no_color=not output.uses_colour(sys.stderr))
     with console.status(doing) as status:
-        yield lambda events: status.update(f"{doing}: {events:,} events")
+        yield lambda events: status.update(f"{doing}: {counted(events, 'event')}")

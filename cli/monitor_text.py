@@ -9,6 +9,7 @@ from cli import output
 from evidence.verdict import CODES
 from evidence.verdict_text import REMEDIES, wrapped
 from evidence.visible import one_line
+from evidence.wording import counted
 from witness.history import Finding
 from witness.monitor import Report
 
@@ -68,9 +69,10 @@ def _findings(code: str, findings: list[Finding], stream: TextIO) -> list[str]:
 
 def _facts(report: Report, stream: TextIO) -> list[str]:
     facts = {
-        "log": f"{report.size:,} entries, {report.new_entries:,} of them new",
+        "log": f"{counted(report.size, 'entry', 'entries')}, {report.new_entries:,} of them new",
         "root": report.root or "none",
-        "runs": f"{report.runs:,}, {report.open_runs:,} of them open; {report.other_streams:,} organisations",
+        "runs": f"{report.runs:,}, {report.open_runs:,} of them open; "
+        f"{counted(report.other_streams, 'organisation')}",
         "cosigned": ", ".join(report.cosigned) or "by no witness of the policy",
     }
     return [

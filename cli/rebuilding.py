@@ -16,6 +16,7 @@ from cli.wiring import log_path, now_ms
 from eventstore.log import LogError
 from eventstore.sqlite import maintenance, migrations
 from eventstore.sqlite.folder import DataFolder
+from evidence.wording import counted
 from projections.projector import Projections
 
 DIFFERENCES_SHOWN_MAX = 20
@@ -89,7 +90,7 @@ def _print(counts: Mapping[str, int], differences: Sequence[str] | None, *, as_j
         found = {} if differences is None else {"differences": differences}
         click.echo(json.dumps({"data": {**counts, **found}}))
         return
-    click.echo(f"{counts['streams']} streams, {counts['events']} events folded.")
+    click.echo(f"{counted(counts['streams'], 'stream')}, {counted(counts['events'], 'event')} folded.")
     if differences is None:
         click.echo("The views are rebuilt.")
         return
@@ -98,9 +99,12 @@ def _print(counts: Mapping[str, int], differences: Sequence[str] | None, *, as_j
     if len(differences) > DIFFERENCES_SHOWN_MAX:
         click.echo(f"  … and {len(differences) - DIFFERENCES_SHOWN_MAX} more")
     verdict = (
-        f"{len(differences)} differ. Stop the server and run: crownest rebuild" if differences else "equal"
+        f"{len(differences)} {'differs' if len(differences) == 1 else 'differ'}. "
+        "Stop the server and run: crownest rebuild"
+        if differences
+        else "equal"
     )
-    click.echo(f"{counts['rows']} view rows compared: {verdict}.")
+    click.echo(f"{counted(counts['rows'], 'view row')} compared: {verdict}.")
 
 
 def migrate_folder(data_dir: Path | None, *, only_status: bool, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from cli.lazy import ExampleCommand
 from cli.options import JSON, RUN_ID, YES, agreed, session
 from cli.problems import EXIT_ERROR, EXIT_OK
 from evidence.visible import one_line
+from evidence.wording import counted
 
 TARGETS_MAX = 4000
 """Events of one request: what the server takes."""
@@ -61,7 +62,7 @@ def redact(*, run_id: str, targets: list[int], reason: str, yes: bool, as_json: 
 
     `crownest workspace-runs logs WORKSPACE-RUN-ID --json` shows the events with their numbers.
     """
-    if not agreed(f"Erase {len(targets)} event(s) of {run_id} for good?", yes=yes, as_json=as_json):
+    if not agreed(f"Erase {counted(len(targets), 'event')} of {run_id} for good?", yes=yes, as_json=as_json):
         output.note("Nothing was erased.")
         return EXIT_ERROR
     with session(run_id) as client:

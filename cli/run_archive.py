@@ -19,6 +19,7 @@ from cli.trailing import TrailingCommand
 from client.errors import ConnectionFailed, StreamInterrupted
 from client.shapes import TERMINAL_STATUSES, WorkspaceRun
 from evidence.visible import one_line
+from evidence.wording import counted
 
 if TYPE_CHECKING:
     from client.api import CrownestClient
@@ -132,7 +133,7 @@ def summarise(run: WorkspaceRun, command: str, *, truncated: bool) -> None:
     if "durationMs" in run:
         parts.append(f"{run['durationMs'] / 1000:.1f} s")
     if count := len(run.get("artifactIds", [])):
-        parts.append(f"{count} artifact{'s' if count > 1 else ''}")
+        parts.append(counted(count, "artifact"))
     if "sandboxId" in run and run.get("keepSandbox"):
         parts.append(f"kept {run['sandboxId']}")
     status = output.paint(one_line(run["status"]), sys.stderr, colour=colour, bold=True)

@@ -40,6 +40,7 @@ from evidence.report import Findings
 from evidence.spans import Span
 from evidence.tlog import judge_inclusion, not_after, not_before, open_log_checkpoint, parse_tlog_proof
 from evidence.verdict import VerificationError
+from evidence.wording import counted
 
 TIME_SKEW_MS_MAX = 5 * 60 * 1000
 """How far an honest server's clock may be off (P9.2b)."""
@@ -175,9 +176,13 @@ class Judgement:
         if pin.origin_line != self.checkpoint.origin_line:
             raise VerificationError("E_ORIGIN_MISMATCH", f"The pin is of {pin.origin_line}.")
         if pin.size > self.checkpoint.size:
-            raise VerificationError("E_ROLLBACK", f"Pinned: {pin.size} events; here: {self.checkpoint.size}.")
+            raise VerificationError(
+                "E_ROLLBACK", f"Pinned: {counted(pin.size, 'event')}; here: {self.checkpoint.size}."
+            )
         if pin.size and self._root_at_pin != pin.root:
-            raise VerificationError("E_FORK", f"The first {pin.size} events are others.")
+            raise VerificationError(
+                "E_FORK", f"Not the same as pinned: the first {counted(pin.size, 'event')}."
+            )
 
     def _judge_attestations(
         self, evidence: bytes | None, tlog_proof: bytes | None, found: Mapping[str, bytes]
@@ -239,7 +244,11 @@ def refuse_retired(policy: Policy, signers: Collection[Verifier], log_size: int 
     """
     limits = [policy.until.get(key.key_id) for key in signers]
     if all(limit is not None and (log_size is None or log_size > limit) for limit in limits):
-        now = "no size of the global log is shown" if log_size is None else f"the log has {log_size} entries"
+        now = (
+            "no size of the global log is shown"
+            if log_size is None
+            else f"the log has {counted(log_size, 'entry', 'entries')}"
+        )
         raise VerificationError("E_KEY_RETIRED", f"It counted until log size {limits[0]}; {now}.")
 
 

@@ -15,6 +15,7 @@ from evidence.merkle import CompactRange, Subtree, cover, range_cover, verify_co
 from evidence.merkle import consistency_proof as consistency_path
 from evidence.record import encode_base64, parse_decimal, parse_hash
 from evidence.verdict import VerificationError
+from evidence.wording import counted
 
 RANGE_HEADER = "crownest/range-proof@v1"
 CONSISTENCY_HEADER = "crownest/consistency-proof@v1"
@@ -55,7 +56,9 @@ class RangeProof:
         for leaf in leaves:
             tree.append(leaf)
         if tree.size != self.end:
-            raise VerificationError("E_RANGE_PROOF", f"The window has {tree.size - self.start} events.")
+            raise VerificationError(
+                "E_RANGE_PROOF", f"The window has {counted(tree.size - self.start, 'event')}."
+            )
         for (level, _), root in zip(rest, self.right, strict=True):
             tree.push_subtree(level, root)
         if tree.root() != signed.root:
@@ -82,7 +85,7 @@ class ConsistencyProof:
             old.size, new.size, old.root, new.root, self.path
         ):
             raise VerificationError(
-                "E_FORK", f"The proof does not lead from {old.size} to {new.size} events."
+                "E_FORK", f"The proof does not lead from {old.size} to {counted(new.size, 'event')}."
             )
 
 

@@ -26,6 +26,7 @@ from evidence.verdict import (
     Verdict,
     VerificationError,
 )
+from evidence.wording import counted
 
 SEQS_NAMED_MAX = 10
 """Events that a sentence lists by number."""
@@ -100,23 +101,21 @@ def failed_verdict(findings: Findings, error: VerificationError) -> Verdict:
 def verdict_of(findings: Findings, contents: Contents, checkpoint: Checkpoint) -> Verdict:
     """The proof holds: say how much it covers."""
     redacted, withheld = contents.absent.redacted(), contents.absent.unrecorded()
-    kind, message = COMPLETE, f"All {checkpoint.size} events of the sealed run are here and unchanged."
+    kind, message = COMPLETE, f"All {checkpoint.size:,} events of the sealed run are here and unchanged."
     accepted = True
     if contents.seal is None:
-        kind, message = (
-            OPEN_PREFIX,
-            f"The first {checkpoint.size} events are here and unchanged; more may follow.",
-        )
+        first = "event is" if checkpoint.size == 1 else f"{checkpoint.size:,} events are"
+        kind, message = OPEN_PREFIX, f"The first {first} here and unchanged; more may follow."
         accepted = findings.options.allow_open
     elif withheld:
         kind, message = (
             WITHHELD,
-            f"The run is whole, but the output of {_count(len(withheld), 'event')} was kept back.",
+            f"The run is whole, but the output of {counted(len(withheld), 'event')} was kept back.",
         )
     elif redacted:
         kind, message = (
             REDACTED,
-            f"The run is whole, but the output of {_count(len(redacted), 'event')} was erased.",
+            f"The run is whole, but the output of {counted(len(redacted), 'event')} was erased.",
         )
     return _verdict(
         findings,
@@ -161,9 +160,11 @@ def _verdict(
 
 def _proven(findings: Findings, contents: Contents, checkpoint: Checkpoint) -> list[str]:
     signers = " and ".join(f"{key.name}+{key.key_id.hex()}" for key in findings.signers)
+    covered = "The event" if checkpoint.size == 1 else f"All {checkpoint.size:,} events"
+    are = "is" if checkpoint.size == 1 else "are"
     sentences = [
         f"The checkpoint of {findings.stream} is signed by {signers}, which your policy trusts.",
-        f"All {checkpoint.size} events that it covers are here, unchanged and in the recorded order.",
+        f"{covered} that it covers {are} here, unchanged and in the recorded order.",
     ]
     if contents.seal is not None:
         sentences += [
@@ -186,7 +187,8 @@ def _proven(findings: Findings, contents: Contents, checkpoint: Checkpoint) -> l
         )
     if findings.log is not None:
         head = findings.log.checkpoint
-        sentences.append(f"The global log {head.origin_line} of {head.size} entries holds this checkpoint.")
+        entries = counted(head.size, "entry", "entries")
+        sentences.append(f"The global log {head.origin_line} of {entries} holds this checkpoint.")
     if findings.witnessed_ms is not None:
         sentences.append(f"Witnesses of your policy saw it no later than {_time(findings.witnessed_ms)}.")
     if findings.timestamp is not None:
@@ -199,7 +201,7 @@ def _proven(findings: Findings, contents: Contents, checkpoint: Checkpoint) -> l
         sentences.append(f"It began no earlier than {_time(findings.not_before_ms)}.")
     if findings.options.pin is not None:
         sentences.append(
-            f"It continues the checkpoint of {findings.options.pin.size} events that you pinned."
+            f"It continues the checkpoint of {counted(findings.options.pin.size, 'event')} that you pinned."
         )
     return sentences
 
@@ -250,7 +252,7 @@ def _not_proven(
         )
     unseen = len(contents.fold.artifacts) - len(findings.artifacts_shown)
     if contents.is_run and unseen > 0:
-        sentences.append(f"The content of {_count(unseen, 'artifact')}: only digests are in this bundle.")
+        sentences.append(f"The content of {counted(unseen, 'artifact')}: only digests are in this bundle.")
     return sentences + findings.warnings
 
 
@@ -258,10 +260,6 @@ def _events(seqs: Sequence[int]) -> str:
     named = ", ".join(map(str, seqs[:SEQS_NAMED_MAX]))
     more = f" and {len(seqs) - SEQS_NAMED_MAX} more" if len(seqs) > SEQS_NAMED_MAX else ""
     return f"{'event' if len(seqs) == 1 else 'events'} {named}{more}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _time(ms: int | None) -> str | None:

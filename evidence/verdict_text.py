@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from evidence.verdict import COMPLETE, EXIT_UNREADABLE, FAILED, OPEN_PREFIX, REDACTED, WITHHELD, Verdict
 from evidence.visible import one_line
+from evidence.wording import counted
 
 Paint = Callable[[str, str], str]
 """Shows a text in a style, where that can be shown: `bold`, `dim`, or a colour of `COLOURS`."""
@@ -159,7 +160,7 @@ def _place(verdict: Verdict) -> str:
 
 
 def _facts(verdict: Verdict, paint: Paint) -> list[str]:
-    size = None if verdict.size is None else f"{verdict.size} events"
+    size = None if verdict.size is None else counted(verdict.size, "event")
     root = f", root {verdict.root}" if verdict.root else ""
     facts = {
         "run" if (verdict.stream or "").startswith("wsr_") else "stream": verdict.stream,

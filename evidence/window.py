@@ -25,6 +25,7 @@ from evidence.policy import Policy
 from evidence.proofs import RANGE_HEADER, RangeProof, parse_consistency_proof, parse_range_proof
 from evidence.record import Record, encode_base64, leaf_hash, parse_record
 from evidence.verdict import VerificationError
+from evidence.wording import counted
 
 ENTRY_LINES = RECORD_LINES + 1
 ABSENT_MAX = 100_000
@@ -112,9 +113,11 @@ class StreamReading:
         refuse_retired(self._policy, signers, log_size=None)
         known = self.checkpoint
         if known is not None and signed.size < known.size:
-            raise VerificationError("E_ROLLBACK", f"Seen before: {known.size} events; now: {signed.size}.")
+            raise VerificationError(
+                "E_ROLLBACK", f"Seen before: {counted(known.size, 'event')}; now: {signed.size}."
+            )
         if known is not None and signed.size == known.size and signed.root != known.root:
-            raise VerificationError("E_FORK", f"Two roots were signed for {known.size} events.")
+            raise VerificationError("E_FORK", f"Two roots were signed for {counted(known.size, 'event')}.")
         return signed, signers
 
     def _check_growth(
@@ -132,7 +135,7 @@ class StreamReading:
             for leaf in leaves[: known.size - proof.start]:
                 tree.append(leaf)
             if tree.root() != known.root:
-                detail = f"Another root was signed for the first {known.size} events."
+                detail = f"Another root was signed for the first {counted(known.size, 'event')}."
                 raise VerificationError("E_FORK", detail)
             return
         try:

@@ -9,6 +9,7 @@ from evidence.canonical import FormatError
 from evidence.checkpoint import Checkpoint
 from evidence.logentry import KeyChange, StreamEntry, parse_entry
 from evidence.verdict import CODES
+from evidence.wording import counted
 
 FINDINGS_MAX = 1000
 """Findings that are told one by one; a log that holds more is broken anyway."""
@@ -106,16 +107,16 @@ class History:
 
 def _fork(known: Stream, new: Checkpoint) -> tuple[str, str] | None:
     if new.size < known.size:
-        return "E_LOG_FORK", f"It had {known.size} events, and later it has {new.size}."
+        return "E_LOG_FORK", f"It had {counted(known.size, 'event')}, and later it has {new.size}."
     if new.size == known.size and new.root != known.root:
-        return "E_LOG_FORK", f"Its {new.size} events have two roots."
+        return "E_LOG_FORK", f"Two roots were signed for {counted(new.size, 'event')}."
     return None
 
 
 def _second_seal(known: Stream, new: Checkpoint) -> tuple[str, str] | None:
     """After creation and seal only redactions follow, one event each."""
     if new.size == known.size:
-        return "E_DOUBLE_SEAL", f"Its checkpoint of {new.size} events stands in the log twice."
+        return "E_DOUBLE_SEAL", f"Its checkpoint of {counted(new.size, 'event')} stands in the log twice."
     if known.entries >= 2 and new.size != known.size + 1:
-        return "E_DOUBLE_SEAL", f"It grew from {known.size} to {new.size} events after its seal."
+        return "E_DOUBLE_SEAL", f"It grew from {known.size:,} to {counted(new.size, 'event')} after its seal."
     return None

@@ -14,6 +14,7 @@ from evidence.policy import Policy
 from evidence.record import encode_base64, leaf_hash
 from evidence.tlog import LogCheckpoint, open_log_checkpoint
 from evidence.verdict import EXIT_ACCEPTED, EXIT_REFUSED, EXIT_UNREADABLE, VerificationError
+from evidence.wording import counted
 from witness.asking import Asker
 from witness.fetching import Unreadable
 from witness.following import Following
@@ -145,9 +146,9 @@ class Monitor:
         except Unreadable as error:
             note = self._handover(error)
             opened = self._opened(note)
+            entries = counted(opened.checkpoint.size, "entry", "entries")
             report.unreadable.append(
-                f"{error} The log was followed up to {opened.checkpoint.size} entries, where a key of your "
-                "policy handed over."
+                f"{error} The log was followed up to {entries}, where a key of your policy handed over."
             )
         new, known = opened.checkpoint, self._following.checkpoint
         if known is None:
@@ -227,7 +228,7 @@ class Monitor:
         tree = CompactRange()
         for entry in self._following.entries(new.size):
             tree.append(leaf_hash(entry))
-        detail = f"It had {known.size} entries and now shows {new.size}"
+        detail = f"It had {counted(known.size, 'entry', 'entries')} and now shows {new.size}"
         if tree.root() == new.root:
             return Contradiction("E_LOG_FORK", f"{detail}: an older state, from a backup or a stale cache.")
         self._following.keep_fork(note)
@@ -265,7 +266,10 @@ class Monitor:
         except Unreadable as error:
             report.unreadable.append(str(error))
         if left:
-            report.notices.append(f"{left} runs are not asked for yet, since the server wants it slower.")
+            are = "is" if left == 1 else "are"
+            report.notices.append(
+                f"{counted(left, 'run')} {are} not asked for yet, since the server wants it slower."
+            )
 
     def _judge(self, history: History, now_s: int, report: Report) -> None:
         """Add what the entries and the runs say."""
@@ -282,7 +286,7 @@ class Monitor:
         report.findings += self._missing(history, now_s)
         if history.findings_left_out:
             report.notices.append(
-                f"{history.findings_left_out} further findings in the entries are left out."
+                f"Further findings in the entries are left out: {history.findings_left_out:,}."
             )
         trusted = {str(key) for key in self._policy.logs}
         report.notices += [
@@ -296,7 +300,7 @@ class Monitor:
         gone = [("The server answers that there is none.", run) for run in rounds.missing]
         hours = self._seal_s_max // 3600
         gone += [
-            (f"It was created more than {hours} hours ago and has no seal in the log.", run)
+            (f"It was created more than {counted(hours, 'hour')} ago and has no seal in the log.", run)
             for run, seen_s in rounds.seen_s.items()
             if now_s - seen_s > self._seal_s_max and run not in rounds.missing
         ]

@@ -14,6 +14,7 @@ from typing import Any
 
 from evidence.note import split_note
 from evidence.witnessing import ADD_CHECKPOINT, BODY_BYTES_MAX, parse_extended
+from evidence.wording import counted
 from witness.cosigning import PLAIN_TYPE, Answer, add_checkpoint
 from witness.state import State, StateError, origin_id
 
@@ -230,7 +231,11 @@ def _introduction(state: State) -> str:
     ]
     for origin in _origins(state):
         note = state.latest(origin)
-        size = "none yet" if note is None else f"{parse_extended(split_note(note)[0]).size} entries"
+        size = (
+            "none yet"
+            if note is None
+            else counted(parse_extended(split_note(note)[0]).size, "entry", "entries")
+        )
         lines.append(f"  {origin}: {size}")
         if note is not None:
             lines.append(f"    {_LOGS}{origin_id(origin)}{_CHECKPOINT}")

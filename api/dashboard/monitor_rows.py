@@ -14,6 +14,7 @@ from evidence.monitor_report import MonitorReport
 from evidence.record import encode_base64, format_time
 from evidence.verdict import CODES
 from evidence.visible import one_line
+from evidence.wording import counted
 from runs.access import Principal
 
 ROOT_CHARS = 12
@@ -91,14 +92,13 @@ async def _compared(services: Services, report: MonitorReport) -> tuple[list[str
         return [], []
     here = services.sequencer.published.size
     root = encode_base64(report.root)
-    seen = f"{report.size:,} {'entry' if report.size == 1 else 'entries'}, root {root[:ROOT_CHARS]}…"
+    size = counted(report.size, "entry", "entries")
+    seen = f"{size}, root {root[:ROOT_CHARS]}…"
     if report.size > here:
-        fault = (
-            f"It saw {report.size:,} entries, and this log has {here:,}: an honest log never gets shorter."
-        )
+        fault = f"It saw {size}, and this log has {here:,}: an honest log never gets shorter."
         return [f"At {seen}"], [fault]
     if await _root_at(services, report.size) != report.root:
-        return [f"At {seen}"], [f"This log has another root at {report.size:,} entries: two histories."]
+        return [f"At {seen}"], [f"This log has another root at {size}: two histories."]
     behind = here - report.size
     since = f", {behind:,} fewer than now" if behind else ""
     return [f"Agrees with this log at {seen}{since}"], []
@@ -132,8 +132,7 @@ def _doubts(services: Services, report: MonitorReport) -> list[str]:
 def _span(seconds: float) -> str:
     for unit, size in (("hour", 3600), ("minute", 60)):
         if seconds >= size:
-            count = round(seconds / size)
-            return f"{count} {unit}{'' if count == 1 else 's'}"
+            return counted(round(seconds / size), unit)
     return f"{seconds:g} seconds"
 
 

@@ -14,6 +14,7 @@ from api.dashboard.words import Status, clock_text, duration_text, short_digest,
 from evidence.canonical import decode
 from evidence.record import parse_time
 from evidence.verdict import FAILED, REDACTED
+from evidence.wording import counted
 from runs.decide import EXTERNAL
 from runs.dispatch import Store
 from runs.verdicts import KeptVerdict
@@ -194,9 +195,8 @@ def _trouble(facts: RunFacts) -> Sequence[str]:
         )
     if facts.redactions:
         targets = sum(len(redaction["targets"]) for redaction in facts.redactions)
-        said.append(
-            f"The text of {targets} events was erased after the end. The removal is part of the record."
-        )
+        events = counted(targets, "event")
+        said.append(f"The text of {events} was erased after the end. The removal is part of the record.")
     return said
 
 

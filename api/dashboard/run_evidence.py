@@ -11,12 +11,12 @@ from api.dashboard.words import (
     CLASSES,
     DIGEST_START_CHARS,
     REASONS,
-    counted,
     duration_text,
     short_digest,
     short_id,
     size_text,
 )
+from evidence.wording import counted
 from runs.decide import EXTERNAL
 
 ISOLATION: Mapping[str, str] = {

@@ -108,8 +108,3 @@ def short_digest(text: str) -> str:
     if len(text) <= DIGEST_START_CHARS + DIGEST_END_CHARS:
         return text
     return f"{text[:DIGEST_START_CHARS]}…{text[-DIGEST_END_CHARS:]}"
-
-
-def counted(number: int, one: str, many: str | None = None) -> str:
-    """`1 file`, `1,024 files`."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -185,7 +185,7 @@ def test_a_server_that_wants_it_slower_gets_it(server: TileServer, watch: Watche
     server.refusals = [200, 429, 429, 429]
     report = watch()
     assert report.exit_code == 0
-    assert any("1 runs are not asked" in notice for notice in report.notices)
+    assert any("1 run is not asked" in notice for notice in report.notices)
     server.requests.clear()
     assert watch().notices == []
     assert [path for path in server.requests if "/v1/" in path] == ["/v1/workspace-runs/wsr_n2"]
