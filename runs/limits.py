@@ -68,6 +68,8 @@ class RunLimits:
     """How often the last use of API keys is written down."""
     sandbox_ttl_ms_default: int = 60 * 60 * 1000
     """A warm sandbox ends after this unless the caller says otherwise; the plan has the maximum."""
+    sandbox_boots_max: int = 4
+    """Warm sandboxes of one organisation that boot at once; more wait their turn, counted but not begun."""
     command_timeout_ms_default: int = 60 * 1000
     command_timeout_ms_max: int = 10 * 60 * 1000
     """Commands in a warm sandbox that are waited for; runs have their own."""

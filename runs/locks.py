@@ -28,6 +28,25 @@ class NamedLocks:
         return lock
 
 
+class NamedPlaces:
+    """So many places for each name, given in the order of asking; a name nobody uses takes no room."""
+
+    def __init__(self, places: int) -> None:
+        assert places >= 1, "somebody has to come in"
+        self._places = places
+        self._names: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    def __repr__(self) -> str:
+        return f"NamedPlaces({self._places}, names={len(self._names)})"
+
+    def __call__(self, name: str) -> asyncio.Semaphore:
+        """The places of this name, one to be held with `async with`."""
+        places = self._names.get(name)
+        if places is None:
+            places = self._names[name] = asyncio.Semaphore(self._places)
+        return places
+
+
 class Turns:
     """One at a time, in the order of asking: by a call when the turn has come, or as a context.
 

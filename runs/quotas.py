@@ -1,7 +1,8 @@
 """Quotas: what a plan or a project's owner allows, refused when it would be exceeded (CONTRACT §7.2).
 
 The count and the append that it allows lie in one lock per organisation, so that racing requests never
-exceed a limit. One process owns the data folder, so a lock in memory is enough.
+exceed a limit. What takes long between the two, like the boot of a warm sandbox, is reserved under the lock
+and done outside it. One process owns the data folder, so locks and reservations in memory are enough.
 """
 
 from __future__ import annotations
@@ -43,9 +44,11 @@ class QuotaService:
         self._lock = NamedLocks()
         self._arriving: Counter[str] = Counter()
         """Per project: artifact bytes admitted, but perhaps not in the log yet."""
+        self._reserved: dict[str, dict[str, str]] = {}
+        """Per organisation: sandboxes admitted, but perhaps not in the log yet, each with its project."""
 
     def __repr__(self) -> str:
-        return f"QuotaService(arriving={dict(self._arriving)})"
+        return f"QuotaService(arriving={dict(self._arriving)}, reserved={self._reserved})"
 
     @asynccontextmanager
     async def one_at_a_time(self, org_id: str) -> AsyncGenerator[None]:
@@ -54,29 +57,40 @@ class QuotaService:
             yield
 
     @asynccontextmanager
-    async def admit_sandbox(self, org_id: str, project_id: str) -> AsyncGenerator[None]:
-        """Refuse one sandbox more than allowed; append the event that makes it inside the block.
+    async def admit_sandbox(self, org_id: str, project_id: str, sandbox_id: str) -> AsyncGenerator[None]:
+        """Refuse one sandbox more than allowed; boot it and append the event that makes it inside the block.
 
-        Raises `quota_exceeded` (429).
+        It counts from here on, and no longer once the block has ended without that event. The lock is not
+        held meanwhile: a boot that hangs must not stall the organisation. Raises `quota_exceeded` (429).
+
+        Crash window: reserved and not yet recorded. Reservations and sandboxes both end with the server.
         """
         async with self.one_at_a_time(org_id):
             await self.require_compute(org_id, project_id)
             await self.require_sandbox(org_id, project_id)
+            self._reserved.setdefault(org_id, {})[sandbox_id] = project_id
+        try:
             yield
+        finally:  # either its row counts by now, or there is no such sandbox
+            del self._reserved[org_id][sandbox_id]
+            if not self._reserved[org_id]:
+                del self._reserved[org_id]
 
     async def require_sandbox(self, org_id: str, project_id: str) -> None:
         """Refuse unless one more sandbox may live; call it within `one_at_a_time`."""
         most = (await plan_of(self._store, org_id)).sandboxes_max
         query = ViewQuery(org_id=org_id, statuses=LIVE_STATUSES, limit=most)
-        live = await self._store.list_view("sandboxes", query)
-        if len(live) >= most:
+        # Reserved ones before the rows, and by id: one that is recorded in between counts once, not never.
+        living = dict(self._reserved.get(org_id, {}))
+        living |= {row.id: row.project_id for row in await self._store.list_view("sandboxes", query)}
+        if len(living) >= most:
             raise _exceeded(
-                ACTIVE_SANDBOXES, most, len(live),
+                ACTIVE_SANDBOXES, most, len(living),
                 f"This organisation's plan allows {_sandboxes(most)} at once. Wait for a run to end, or kill "
                 "a sandbox.",
             )  # fmt: skip
         own = (await self.project_limits(project_id)).get("concurrentSandboxes")
-        in_project = sum(row.project_id == project_id for row in live)
+        in_project = sum(one == project_id for one in living.values())
         if own is not None and in_project >= own:
             raise _exceeded(
                 ACTIVE_SANDBOXES, own, in_project,

@@ -15,6 +15,7 @@ from runs.host import SandboxHost
 from runs.idempotency import IdempotentRequest
 from runs.ids import is_id, new_id
 from runs.limits import RunLimits
+from runs.locks import NamedPlaces
 from runs.organization import OrganizationStream, append_to_organization, rendered
 from runs.plans import plan_of
 from runs.quotas import LIVE_STATUSES, QuotaService
@@ -53,6 +54,7 @@ class SandboxService:
         self._limits = limits
         self._quotas = quotas
         self._stream = OrganizationStream(store)
+        self._booting = NamedPlaces(limits.sandbox_boots_max)
 
     def __repr__(self) -> str:
         return f"SandboxService({self._stream!r})"
@@ -62,7 +64,11 @@ class SandboxService:
     ) -> Answer:
         """201 `{sandbox}`, ready for commands and runs.
 
-        Crash window: started and not yet recorded. Sandboxes do not outlive the server, so nothing is left.
+        Its place in the quota is reserved before it boots, and given back if it does not come to be: a slow
+        boot holds up nobody but its caller, and the organisation's boots beyond `sandbox_boots_max`.
+
+        Crash windows: reserved and not yet started, started and not yet recorded. Neither reservations nor
+        sandboxes outlive the server, so nothing is left.
         """
         who.require("sandbox:create")
         async with self._stream.once(idempotent) as answer:
@@ -78,17 +84,21 @@ class SandboxService:
                     "Use python-node, python, node or base.",
                     {"field": "templateVersionId" if request.template_version_id else "template"},
                 )
-            async with self._quotas.admit_sandbox(who.org_id, request.project_id):
-                return await self._start(who, request, template, idempotent)
+            sandbox_id = new_id("sbx")
+            async with (
+                self._quotas.admit_sandbox(who.org_id, request.project_id, sandbox_id),
+                self._booting(who.org_id),
+            ):
+                return await self._start(who, sandbox_id, request, template, idempotent)
 
     async def _start(
         self,
         who: Principal,
+        sandbox_id: str,
         request: SandboxRequest,
         template: Mapping[str, str],
         idempotent: IdempotentRequest | None,
     ) -> Answer:
-        sandbox_id = new_id("sbx")
         expires_at_ms = await self._host.create(sandbox_id, template["versionId"], request.ttl_ms)
         event = NewEvent(
             "sandbox_created",

@@ -329,7 +329,7 @@ def test_on_demand_and_behind_a_command_the_same_room_counts(fresh: Running) -> 
     details = refused(fresh.http.post(f"{base}/artifacts", json={"path": "b"}))
     assert (details["quota"], details["limit"], details["current"]) == ("artifact_bytes", 100, 60)
     assert usage(fresh)["quotas"]["artifact_bytes"]["remaining"] == 40
-    assert repr(fresh.server.quotas) == "QuotaService(arriving={})"
+    assert repr(fresh.server.quotas) == "QuotaService(arriving={}, reserved={})"
 
 
 def test_racing_collections_never_share_the_same_room(fresh: Running) -> None:
@@ -348,7 +348,7 @@ def test_racing_collections_never_share_the_same_room(fresh: Running) -> None:
     for _ in range(2):
         results = asyncio.run_coroutine_threadsafe(race(), fresh.loop).result(FINISH_S_MAX)
         assert [isinstance(one, Refusal) for one in results].count(False) == 2
-    assert repr(quotas) == "QuotaService(arriving={})"
+    assert repr(quotas) == "QuotaService(arriving={}, reserved={})"
 
 
 def _other_key(running: Running, scopes: tuple[str, ...], *projects: str) -> httpx2.Client:
