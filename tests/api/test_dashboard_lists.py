@@ -400,7 +400,8 @@ def test_the_log_shows_its_head_and_only_entries_of_what_is_seen(running: Runnin
     assert re.search(rf'Sealed</span></td>.*href="/workspace-runs/{own["id"]}"', text)
     assert "Signed by this server alone" in text
     assert "none are recorded here" in text
-    assert reader.get("/log?before=5").count('<td role="cell" class="d-i r num">') == 5
+    before = min(int(size), 5)  # run alone, this test has few entries
+    assert reader.get(f"/log?before={before}").count('<td role="cell" class="d-i r num">') == before
     reader.get("/log?before=x", 400)
     with httpx2.Client(base_url=running.url, timeout=FINISH_S_MAX) as http:
         confined = Reader(http, restricted(running, project(running, "elsewhere"), "workspace_run:read"))
