@@ -31,14 +31,15 @@ ALL_SCOPES = frozenset((*SCOPES, *OWN_SCOPES))
 
 _MEMBER_SCOPES = frozenset(
     scope for scope in SCOPES if scope.partition(":")[0] not in {"api_key", "project", "backup"}
-) | {"secret:read", "user:read"}
+) | {"secret:read", "user:read", "workspace_run:append"}
 
 ROLE_SCOPES: Mapping[str, frozenset[str]] = {
     "owner": ALL_SCOPES - OPERATOR_SCOPES,
     "admin": ALL_SCOPES - OPERATOR_SCOPES - {"org:update", "workspace_run:redact"},
     "member": _MEMBER_SCOPES,
 }
-"""What a person may do. An owner alone renames the organisation, sets limits and erases output."""
+"""What a person may do (docs/sign-in.md): who starts runs records them too (decision 1211). An owner alone
+renames the organisation, sets limits and erases output."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -543,6 +543,24 @@ def test_an_address_that_is_none_is_refused(signed: Running, email: str) -> None
 # ---- sessions
 
 
+def test_a_member_records_a_run_from_beginning_to_end(
+    signed: Running, provider: Provider, browser: Browser
+) -> None:
+    """As they start runs; but they erase nothing."""
+    invited(signed, provider, "recorder")
+    browser.sign_in()
+    own = browser.own()
+    request = {"command": "make test", "template": "external"}
+    made = browser.http.post("/v1/workspace-runs", json=request, headers=own).json()["workspaceRun"]
+    path = f"/v1/workspace-runs/{made['id']}"
+    batch = {"producerId": "me", "number": 1, "events": [{"type": "stdout", "data": "ok\n"}]}
+    assert browser.http.post(f"{path}/events", json=batch, headers=own).status_code == 200
+    ended = browser.http.post(f"{path}/finish", json={"exitCode": 0}, headers=own)
+    assert ended.json()["workspaceRun"]["status"] == "succeeded"
+    erasing = {"targets": [1], "reason": "no"}
+    assert browser.http.post(f"{path}/redactions", json=erasing, headers=own).status_code == 403
+
+
 def test_a_role_counts_from_the_next_request(signed: Running, provider: Provider, browser: Browser) -> None:
     """Up and down again: it is read each time."""
     user = invited(signed, provider, "role")
