@@ -124,7 +124,14 @@ def users(*, org: str | None, limit: int | None, cursor: str | None, as_json: bo
     show_list(page.items, _USERS, as_json=as_json, next_cursor=page.next_cursor, cursor=cursor)
 
 
-@orgs.command("add-user", cls=ExampleCommand, examples=("crownest orgs add-user --name Ada --role admin",))
+@orgs.command(
+    "add-user",
+    cls=ExampleCommand,
+    examples=(
+        "crownest orgs add-user --name Ada --role admin",
+        "crownest orgs add-user --name Ada --email ada@example.org",
+    ),
+)
 @click.option("--name", metavar="NAME", required=True, help="What the person is called.")
 @click.option(
     "--role",
@@ -133,14 +140,29 @@ def users(*, org: str | None, limit: int | None, cursor: str | None, as_json: bo
     default="member",
     help="owner, admin or member.  [default: member]",
 )
+@click.option("--email", metavar="ADDRESS", help="Invite them to sign in with this address.")
 @ORG
 @idempotency_key_option("one person")
 @JSON
-def add_user(*, name: str, role: str, org: str | None, idempotency_key: str | None, as_json: bool) -> None:
-    """Add a person."""
+def add_user(
+    *,
+    name: str,
+    role: str,
+    email: str | None,
+    org: str | None,
+    idempotency_key: str | None,
+    as_json: bool,
+) -> None:
+    """Add a person, and with --email invite them.
+
+    Who is invited signs in with a browser; the server's provider must have verified that address. No mail
+    is sent: tell them. Who was added without --email cannot sign in: remove them, and add them again.
+    """
     with session(remedies=ORG_REMEDIES) as client:
-        user = client.add_user(_chosen(client, org), name, role, idempotency_key=idempotency_key)
+        user = client.add_user(_chosen(client, org), name, role, email=email, idempotency_key=idempotency_key)
     show_one(user, as_json=as_json, first=("id", "name", "role"))
+    if email is not None and not as_json:
+        output.hint("next: tell them to open /auth/sign-in of this server.")
 
 
 @orgs.command(

@@ -117,10 +117,19 @@ class AccountMethods(Methods):
         answer = self._transport.json("GET", at(ORGANIZATIONS, org_id, "users"), params=params)
         return cast("Page[User]", page_of(answer, cursor))
 
-    def add_user(self, org_id: str, name: str, role: str, *, idempotency_key: str | None = None) -> User:
-        """POST /v1/orgs/{id}/users."""
+    def add_user(
+        self,
+        org_id: str,
+        name: str,
+        role: str,
+        *,
+        email: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> User:
+        """POST /v1/orgs/{id}/users; `email` invites the person to sign in."""
         path, headers = at(ORGANIZATIONS, org_id, "users"), idempotency(idempotency_key)
-        return _user(self._transport.json("POST", path, body={"name": name, "role": role}, headers=headers))
+        body = set_fields(name=name, role=role, email=email)
+        return _user(self._transport.json("POST", path, body=body, headers=headers))
 
     def update_user(
         self, org_id: str, user_id: str, *, name: str | None = None, role: str | None = None

@@ -1,6 +1,7 @@
 """Sign-in with a real provider on loopback: the way in, and every way that must not lead in."""
 
 import asyncio
+import json
 import sys
 import threading
 import time
@@ -541,6 +542,20 @@ def test_an_address_that_is_none_is_refused(signed: Running, email: str) -> None
 
 
 # ---- sessions
+
+
+def test_who_is_invited_on_the_command_line_signs_in(
+    signed: Running, provider: Provider, browser: Browser
+) -> None:
+    """As the person who was added."""
+    provider.account = Account("typed-1", "typed@example.org")
+    args = ["orgs", "add-user", "--name", "Ada", "--role", "admin", "--email", "typed@example.org", "--json"]
+    env = {"CROWNEST_API_URL": signed.url, "CROWNEST_API_KEY": signed.key, "CROWNEST_BEARER_TOKEN": None}
+    added = CliRunner().invoke(root, args, env=env)
+    assert added.exit_code == 0, added.output
+    browser.sign_in()
+    found = browser.who()
+    assert (found["user"]["id"], found["role"]) == (json.loads(added.stdout)["data"]["id"], "admin")
 
 
 def test_a_member_records_a_run_from_beginning_to_end(

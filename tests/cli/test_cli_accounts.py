@@ -247,6 +247,15 @@ def test_people_are_added_promoted_and_removed(owner: Shell) -> None:
     assert (last.status, last.error["code"]) == (1, "conflict")
 
 
+def test_an_invitation_needs_a_server_that_people_can_sign_in_to(owner: Shell) -> None:
+    """Else nobody is added, and the message says what to leave out."""
+    before = owner("orgs", "users").out
+    refused = owner("orgs", "add-user", "--name", "Ada", "--email", "ada@example.org", "--json")
+    assert (refused.status, refused.error["code"]) == (1, "invalid_request")
+    assert "knows no provider. Leave it out." in refused.error["message"]
+    assert owner("orgs", "users").out == before
+
+
 def test_events_replay_every_change_of_the_organisation(
     owner: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
