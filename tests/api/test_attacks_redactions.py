@@ -13,6 +13,7 @@ from eventstore.sqlite.connection import open_reader
 from evidence.policy import parse_policy
 from evidence.verify import verify_bundle
 from evidence.window import StreamReading
+from tests.recording_kit import batch, finish, out, recorded
 from tests.serving import Running, serving
 
 
@@ -39,8 +40,9 @@ def redacting_behind(
 
 
 def chatty(running: Running) -> tuple[str, list[int]]:
-    """A run with several output events, and their seqs."""
-    run_id = running.run("for i in 1 2 3 4 5 6; do echo $i; echo $i >&2; sleep 0.1; done")["id"]
+    """A run with twelve output events, and their seqs. A command might join some of them."""
+    run_id = recorded(running, batch(1, *map(out, "abcdefghijkl")))
+    assert finish(running, run_id).status_code == 200
     return run_id, [event["seq"] for event in running.events(run_id) if event["type"] in {"stdout", "stderr"}]
 
 

@@ -85,8 +85,7 @@ def check_schema(value: Any, name: str) -> None:
     _validator(f"/components/schemas/{name}").validate(value)
 
 
-@pytest.fixture(scope="module")
-def ended(running: Running) -> Mapping[str, Any]:
+def run_to_its_end(running: Running) -> Mapping[str, Any]:
     """A run that printed to both streams, kept its sandbox, and left one of two artifacts asked for."""
     return running.run(
         "echo out; echo err >&2; printf x > kept.txt; printf '\\377'; exit 3",
@@ -94,6 +93,12 @@ def ended(running: Running) -> Mapping[str, Any]:
         metadata={"branch": "main"},
         artifacts=[{"path": "kept.txt"}, {"path": "missing.txt"}],
     )
+
+
+@pytest.fixture(scope="module")
+def ended(running: Running) -> Mapping[str, Any]:
+    """Such a run, which every test leaves as it is."""
+    return run_to_its_end(running)
 
 
 def test_a_run_is_as_described(running: Running, ended: Mapping[str, Any]) -> None:
@@ -182,8 +187,9 @@ def test_evidence_and_proofs_are_as_described(running: Running, ended: Mapping[s
     check(running.http.get("/v1/signing-keys"), "listSigningKeys")
 
 
-def test_what_a_run_leaves_behind_is_as_described(running: Running, ended: Mapping[str, Any]) -> None:
+def test_what_a_run_leaves_behind_is_as_described(running: Running) -> None:
     """Its artifact and its kept sandbox, one by one and in pages, live and gone."""
+    ended = run_to_its_end(running)
     artifact_id, sandbox_id = ended["artifactIds"][0], ended["sandboxId"]
     check(running.http.get(f"/v1/artifacts/{artifact_id}"), "getArtifact")
     check(running.http.post(f"/v1/artifacts/{artifact_id}/download-url"), "createArtifactDownloadUrl")
