@@ -19,6 +19,9 @@ from eventstore.sqlite.queries import FRAME_NDJSON, FRAME_SSE, READ, READ_PAGE, 
 from eventstore.sqlite.reader import ReaderPool
 from eventstore.sqlite.stored import PACKS_READ_MAX, damaged, events_in, open_pack, refuse_gap
 
+PAYLOAD_BYTES_MIN = 32
+"""No payload is shorter: it has its time, its seq and its type."""
+
 _FRAMES = {Framing.NDJSON: FRAME_NDJSON, Framing.SSE: FRAME_SSE}
 
 
@@ -106,11 +109,13 @@ class EventReader:
             after_seq = through_seq  # internal events only: go on behind them
 
     def _place(self, stream: str, after_seq: int, last_seq: int) -> dict[str, Any]:
+        events_max = min(last_seq - after_seq, self._bytes_max // PAYLOAD_BYTES_MIN)
         return {
             "stream": stream,
             "after_seq": after_seq,
             "last_seq": min(last_seq, SEQ_MAX),
             "bytes_max": self._bytes_max,
+            "step": 1 << max(events_max, 0).bit_length(),
             "packs_max": PACKS_READ_MAX,
         }
 

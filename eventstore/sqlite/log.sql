@@ -137,7 +137,7 @@ SELECT position & 0xffffffff, type, created_at_ms, payload, salt, payload_size, 
 -- place --
 -- The beginning of the statements that read. A pack is answered as a row without type, its bytes in the place
 -- of the payload.
-WITH
+WITH RECURSIVE
 before(position) AS (
     SELECT (stream_no << 32) + :after_seq FROM streams WHERE stream = :stream
 ),
@@ -181,22 +181,29 @@ SELECT * FROM (
 
 -- page --
 -- What follows it in the statements below: the page after :after_seq, up to :last_seq, whose payloads
--- together stay within :bytes_max, at least one event. The running total finds its end.
-, budget(running_bytes) AS (
+-- together stay within :bytes_max, at least one event. The running total finds its end in a few steps, the
+-- first one of :step events: each goes on as far while the total allows it, and half as far is tried next.
+, bounds(running_bytes, last) AS (
     SELECT :bytes_max + coalesce(
-        (SELECT running_bytes FROM events WHERE position = (SELECT position FROM before)),
-        (SELECT running_bytes FROM packs WHERE position = (SELECT position FROM before)), 0)
+               (SELECT running_bytes FROM events WHERE position = (SELECT position FROM before)),
+               (SELECT running_bytes FROM packs WHERE position = (SELECT position FROM before)), 0),
+           (SELECT min(size, :last_seq) + (stream_no << 32) FROM streams WHERE stream = :stream)
+),
+search(position, step) AS (
+    SELECT position, :step FROM before
+    UNION ALL
+    SELECT CASE WHEN position + step <= (SELECT last FROM bounds)
+                 AND (SELECT running_bytes FROM events WHERE events.position = search.position + step)
+                     <= (SELECT running_bytes FROM bounds)
+                THEN position + step
+                ELSE position
+           END,
+           step >> 1
+      FROM search
+     WHERE step > 0
 ),
 beyond(position) AS (
-    SELECT coalesce(
-        (SELECT position
-           FROM events
-          WHERE position > (SELECT position FROM before) + 1
-            AND position <= (SELECT position FROM before) - :after_seq + :last_seq
-            AND running_bytes > (SELECT running_bytes FROM budget)
-          ORDER BY position
-          LIMIT 1),
-        (SELECT position FROM before) - :after_seq + :last_seq + 1)
+    SELECT max(max(position), min((SELECT position FROM before) + 1, (SELECT last FROM bounds))) + 1 FROM search
 )
 
 -- read_page --
@@ -210,19 +217,33 @@ SELECT * FROM (
        AND NOT EXISTS (SELECT 1 FROM packed)
      ORDER BY position);
 
+-- shown --
+-- Behind `page` in the statements that join frames: where the last public event of the page is.
+, shown(position, type) AS (
+    SELECT position, type
+      FROM events
+     WHERE position > (SELECT position FROM before)
+       AND position < (SELECT position FROM beyond)
+       AND type NOT IN ('seal', 'redaction')
+     ORDER BY position DESC
+     LIMIT 1
+)
+
 -- frame_ndjson --
 -- The frames are joined in here: no Python object a row, and the interpreter lock stays free meanwhile.
--- group_concat takes the rows as the range of rowids is walked, upwards; max() brings its row's type.
+-- group_concat takes the rows as the range of rowids is walked, upwards, and bytes as the text that they are.
+-- Nearly all are `stdout`, so that one comparison of types is enough for most.
 -- Beyond an uncut page lies the next stream's seq 0: subtract before masking, else the end is seq -1.
-SELECT CAST(group_concat(CAST(payload AS TEXT), '
+SELECT CAST(group_concat(payload, '
 ') || '
 ' AS BLOB),
-       count(*), count(payload), max(position) & 0xffffffff, type,
+       count(*), count(payload),
+       (SELECT position & 0xffffffff FROM shown), (SELECT type FROM shown),
        (SELECT (position - 1) & 0xffffffff FROM beyond), (SELECT size FROM streams WHERE stream = :stream)
   FROM events
  WHERE position > (SELECT position FROM before)
-   AND position < (SELECT position FROM beyond)
-   AND type <> 'seal' AND type <> 'redaction'
+   AND position <= (SELECT position FROM shown)
+   AND (type = 'stdout' OR type NOT IN ('seal', 'redaction'))
    AND NOT EXISTS (SELECT 1 FROM packed)
 UNION ALL
 SELECT pack, events, NULL, position & 0xffffffff, NULL, NULL, NULL FROM packed;
@@ -231,15 +252,16 @@ SELECT pack, events, NULL, position & 0xffffffff, NULL, NULL, NULL FROM packed;
 SELECT CAST(group_concat(
            'id: ' || (position & 0xffffffff) || '
 event: ' || type || '
-data: ' || CAST(payload AS TEXT) || '
+data: ' || payload || '
 
 ', '') AS BLOB),
-       count(*), count(payload), max(position) & 0xffffffff, type,
+       count(*), count(payload),
+       (SELECT position & 0xffffffff FROM shown), (SELECT type FROM shown),
        (SELECT (position - 1) & 0xffffffff FROM beyond), (SELECT size FROM streams WHERE stream = :stream)
   FROM events
  WHERE position > (SELECT position FROM before)
-   AND position < (SELECT position FROM beyond)
-   AND type <> 'seal' AND type <> 'redaction'
+   AND position <= (SELECT position FROM shown)
+   AND (type = 'stdout' OR type NOT IN ('seal', 'redaction'))
    AND NOT EXISTS (SELECT 1 FROM packed)
 UNION ALL
 SELECT pack, events, NULL, position & 0xffffffff, NULL, NULL, NULL FROM packed;

@@ -479,6 +479,26 @@ async def test_framed_reads_carry_the_stored_bytes(backend: str, tmp_path: Path,
             assert 1 <= chunk.count <= limit
 
 
+@pytest.mark.parametrize("bytes_max", [1, 150, 1000, 20_000])
+async def test_a_chunk_holds_all_that_fits(backend: str, tmp_path: Path, bytes_max: int) -> None:
+    """At least one event, and then as many as have room: one less would cost reads, one more memory."""
+    sizes = random.Random(bytes_max).choices((0, 1, 30, 300, 3000), k=200)
+    async with opened(backend, tmp_path, limits=LogLimits(chunk_bytes=bytes_max)) as world:
+        await world.create()
+        await world.create("wsr_b")  # beyond the last event lies another stream
+        await world.log.append(Append(RUN, None, [event(data="x" * size) for size in sizes]))
+        payloads = [one.payload_size for one in await world.log.read(RUN, limit=1000)]
+        seq = 0
+        while chunk := await world.log.read_framed(RUN, seq, Framing.NDJSON):
+            rest, fitting, room = payloads[seq:], 0, bytes_max
+            while fitting < len(rest) and rest[fitting] <= room:
+                room -= rest[fitting]
+                fitting += 1
+            assert chunk.count == max(fitting, 1)
+            seq = chunk.last_seq
+        assert seq == len(payloads)
+
+
 async def test_streams_are_listed_by_prefix_in_pages(world: World) -> None:
     """In id order, greater than `after`."""
     for stream in ("wsr_b", "org_1", "wsr_a", "wsr_c"):

@@ -237,7 +237,15 @@ async def test_reading_after_a_seq_goes_straight_to_its_place(tmp_path: Path) ->
     """A late `after_seq` costs what an early one does: a range of rowids, no scan, no sort."""
     async with opened("sqlite", tmp_path) as world:
         await world.create()
-        place = {"stream": RUN, "after_seq": 5, "last_seq": 9, "bytes_max": 100, "limit": 5, "packs_max": 4}
+        place = {
+            "stream": RUN,
+            "after_seq": 5,
+            "last_seq": 9,
+            "bytes_max": 100,
+            "step": 4,
+            "limit": 5,
+            "packs_max": 4,
+        }
         for sql in (READ, READ_PUBLIC, READ_PAGE, FRAME_NDJSON, FRAME_SSE):
             steps = plan(tmp_path / "log.sqlite", sql, place)
             assert "SEARCH events USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)" in steps
