@@ -45,6 +45,7 @@ colours are made visible (decision 0101).
 | 1 | the server refused, or something failed on the way |
 | 2 | the command line was not understood; for `verify` and `monitor`: something cannot be read |
 | any | `run-archive` exits as the command did; without an exit code 0 if it succeeded, else 1 |
+| any | `record` exits as the command did; 127 where there is no such command here |
 | any | `sandboxes exec` exits as the command did; without an exit code 1 |
 | 130 | stopped by Ctrl-C; a run that was started goes on, what `exec` started is canceled (decision 0861) |
 | 141 | the reader of the output went away |

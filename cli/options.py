@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,6 +26,9 @@ TEMPLATES = ("python-node", "python", "node", "base")
 """Offered by completion only: the server decides which exist."""
 IDEMPOTENCY_KEY_CHARS_MAX = 255
 
+UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 _ID_REST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,120}")
 _SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
 
@@ -98,6 +102,40 @@ class WholeNumber(click.ParamType[int]):
             upper = f" and at most {self.most}" if self.most < 2**53 - 1 else ""
             self.fail(f"{text!r} is not a whole number of at least {self.least}{upper}.", param, ctx)
         return int(text)
+
+
+class Duration(click.ParamType[int]):
+    """A whole number of seconds, minutes, hours or days, such as 30m; in milliseconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """A number needs its unit: a bare one could be any."""
+        match = _DURATION.fullmatch(str(value))
+        if match is None or not int(match[1]):
+            self.fail(f"{str(value)!r} is no duration; they look like 90s, 30m, 2h or 7d.", param, ctx)
+        return int(match[1]) * UNITS_MS[match[2]]
+
+
+def duration_option(
+    name: str, help_: str, help_ms: str, *, is_required: bool = False
+) -> Callable[[Callable[..., Any]], Any]:
+    """`--NAME 30m` and `--NAME-ms 1800000`, of which one is given: the command gets `NAME_ms`."""
+
+    def decorate(command: Callable[..., Any]) -> Any:
+        @wraps(command)
+        def chosen(*args: Any, **values: Any) -> Any:
+            told, told_ms = values.pop(name), values.pop(f"{name}_ms")
+            if told is not None and told_ms is not None:
+                raise usage(f"--{name} and --{name}-ms say the same: leave one out.")
+            if is_required and told is None and told_ms is None:
+                raise usage(f"Say how long, for example: --{name} 1h")
+            return command(*args, **values, **{f"{name}_ms": told_ms if told is None else told})
+
+        in_ms = click.option(f"--{name}-ms", metavar="MS", type=WholeNumber(1), help=help_ms)
+        return click.option(f"--{name}", metavar="DURATION", type=Duration(), help=help_)(in_ms(chosen))
+
+    return decorate
 
 
 RUN_ID = click.argument("run_id", metavar="WORKSPACE-RUN-ID", type=Id("wsr", "a run id"))
@@ -183,7 +221,9 @@ CREATE_OPTIONS = (
     TEMPLATE,
     click.option("--sandbox", metavar="SBX_ID", help="Warm sandbox to reuse."),
     click.option("--keep-sandbox", is_flag=True, help="Keep the sandbox after the run."),
-    click.option("--timeout-ms", metavar="MS", type=WholeNumber(1), help="Command timeout in milliseconds."),
+    duration_option(
+        "timeout", "Command timeout, such as 90s, 30m or 2h. (addition)", "Command timeout in milliseconds."
+    ),
     METADATA,
     click.option(
         "--artifact",

@@ -15,7 +15,7 @@ import click
 
 from cli import output
 from cli.files import replacing
-from cli.options import JSON, METADATA, WholeNumber, session
+from cli.options import JSON, METADATA, duration_option, session
 from cli.problems import Problem, failure, from_client_error
 from cli.run_archive import EXIT_NOT_FOUND, summarise
 from cli.run_evidence import OUTPUT
@@ -66,8 +66,8 @@ def _require_program(argv: Sequence[str]) -> None:
     ),
 )
 @click.option("--project", metavar="PRJ_ID", help="Project to create the run in.")
-@click.option(
-    "--timeout-ms", metavar="MS", type=WholeNumber(1), help="End the run after this time; default 24 hours."
+@duration_option(
+    "timeout", "End the run after this time, such as 90m; default 24 hours.", "The same in milliseconds."
 )
 @METADATA
 @click.option(

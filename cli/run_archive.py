@@ -174,6 +174,7 @@ def run_archive(
     exits with the command's exit code. Its own words go to stderr: the run's id first, a summary last.
     With --json, each event is printed on stdout as { "data": … }, one a line.
 
+    A warm sandbox that is given with --sandbox goes with the run, unless --keep-sandbox is there too.
     Stopping crownest (Ctrl-C) does not stop the run.
     """
     archive = measured(archive_path)

@@ -11,7 +11,7 @@ import click
 from cli import output
 from cli.event_output import CommandWriter
 from cli.interruption import Interruption
-from cli.options import JSON, Id, WholeNumber, idempotency_key_option, session
+from cli.options import JSON, Id, duration_option, idempotency_key_option, session
 from cli.problems import (
     EXIT_ERROR,
     EXIT_OK,
@@ -68,11 +68,10 @@ def _parse_env(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
     callback=_parse_env,
     help="Set a variable; without a value, to what it is here. Repeatable.",
 )
-@click.option(
-    "--timeout-ms",
-    metavar="MS",
-    type=WholeNumber(1),
-    help="Time limit in milliseconds.  [default: as long as the sandbox lives]",
+@duration_option(
+    "timeout",
+    "Time limit, such as 90s or 30m.  [default: as long as the sandbox lives]",
+    "The same in milliseconds.",
 )
 @click.option("--detach", is_flag=True, help="Print the command's id alone and do not wait.")
 @idempotency_key_option("one command")

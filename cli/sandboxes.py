@@ -15,8 +15,8 @@ from cli.options import (
     TEMPLATE,
     YES,
     Id,
-    WholeNumber,
     agreed,
+    duration_option,
     idempotency_key_option,
     parse_metadata,
     session,
@@ -47,17 +47,14 @@ def sandboxes() -> None:
 @sandboxes.command(
     cls=ExampleCommand,
     examples=(
-        "crownest sandboxes create --template python --ttl-ms 1800000",
+        "crownest sandboxes create --template python --ttl 30m",
         "id=$(crownest sandboxes create --json | jq -r .data.id)",
     ),
 )
 @click.option("--project", metavar="PRJ_ID", help="Project to create it in.")
 @TEMPLATE
-@click.option(
-    "--ttl-ms",
-    metavar="MS",
-    type=WholeNumber(1),
-    help="How long it lives, in milliseconds.  [default: an hour]",
+@duration_option(
+    "ttl", "How long it lives, such as 30m or 2h.  [default: an hour]", "The same in milliseconds."
 )
 @METADATA
 @idempotency_key_option("one sandbox")
@@ -119,9 +116,11 @@ def get(*, sandbox_id: str, as_json: bool) -> None:
     show_one(sandbox, as_json=as_json, first=FIRST_FIELDS)
 
 
-@sandboxes.command(cls=ExampleCommand, examples=("crownest sandboxes extend sbx_abc123 --ttl-ms 3600000",))
+@sandboxes.command(cls=ExampleCommand, examples=("crownest sandboxes extend sbx_abc123 --ttl 1h",))
 @SANDBOX_ID
-@click.option("--ttl-ms", metavar="MS", type=WholeNumber(1), required=True, help="Milliseconds from now on.")
+@duration_option(
+    "ttl", "How long from now on, such as 30m or 2h.", "The same in milliseconds.", is_required=True
+)
 @JSON
 def extend(*, sandbox_id: str, ttl_ms: int, as_json: bool) -> None:
     """Let a sandbox live so much longer, counted from now."""

@@ -52,6 +52,25 @@ def test_a_detached_commands_id_stands_alone(owner: Shell, sandbox: str) -> None
     assert owner("commands", "get", command_id, "--json").data["id"] == command_id
 
 
+def test_durations_are_typed_as_they_are_said(owner: Shell) -> None:
+    """With a unit, or in milliseconds; once, and never a bare number that could be anything."""
+    made = owner("sandboxes", "create", "--ttl", "30m", "--json").data
+    assert made["ttlMs"] == 1_800_000
+    extended = owner("sandboxes", "extend", made["id"], "--ttl", "2h", "--json").data
+    assert extended["ttlMs"] == 7_200_000
+    for wrong, told in (
+        (("--ttl", "60"), "no duration; they look like 90s, 30m, 2h or 7d."),
+        (("--ttl", "0s"), "no duration"),
+        (("--ttl", "1.5h"), "no duration"),
+        (("--ttl", "1h", "--ttl-ms", "1"), "--ttl and --ttl-ms say the same: leave one out."),
+        ((), "Say how long, for example: --ttl 1h"),
+    ):
+        refused = owner("sandboxes", "extend", made["id"], *wrong)
+        assert (refused.status, told in refused.err) == (2, True), refused.err
+    timed = owner("sandboxes", "exec", made["id"], "--timeout", "1s", "--json", "--", "sleep", "60")
+    assert timed.status == 1
+
+
 @pytest.mark.parametrize(
     ("args", "remedy"),
     [
