@@ -245,6 +245,8 @@ class UpdateUserBody(Body):
 B = TypeVar("B", bound=Body)
 
 
+LATE = "body_is_late"
+"""The entry of a request's state that says that its body was given up (`api.edge`)."""
 RECHECK = "recheck_caller"
 """The entry of a request's state that asks once more who is calling (`api.services.principal_of`)."""
 
@@ -269,11 +271,20 @@ async def read_body(request: Request, bytes_max: int) -> bytes:
             if len(data) > bytes_max:
                 raise Refusal("file_too_large", f"The request body is larger than {bytes_max} bytes.")
     except ClientDisconnect:
-        raise Refusal(
-            "invalid_request", "The connection closed before the request body was complete."
-        ) from None
+        raise incomplete(request, "The connection closed before the request body was complete.") from None
     await recheck_caller(request)
     return bytes(data)
+
+
+def incomplete(request: Request, message: str) -> Refusal:
+    """Why the rest of the body is missing: it came too slowly (408), or `message`, read by nobody."""
+    if getattr(request.state, LATE, False):
+        return Refusal(
+            "request_timeout",
+            "The request body stopped or came too slowly, and was given up; nothing of it is kept. Send it "
+            "again over a faster connection.",
+        )
+    return Refusal("invalid_request", message)
 
 
 async def read_json(request: Request, model: type[B], bytes_max: int) -> B:

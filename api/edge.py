@@ -9,8 +9,10 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.bodies import LATE
 from api.errors import envelope
 from api.limits import ApiLimits
+from api.protocol import WHOLE
 from api.rate_limit import RATE_HEADERS
 from runs.ids import new_id
 from runs.refusal import Refusal
@@ -49,6 +51,27 @@ async def _refuse_upgrade(scope: Scope, send: Send) -> None:
     await send({"type": "websocket.http.response.body", "body": body})
 
 
+class Patience:
+    """How long a body is waited for: `idle_s` in vain, of which each byte that comes gives a part back.
+
+    So a client must send `rate_min` bytes a second, or in any bursts whose pauses its bytes have paid for. A
+    long upload over a slow line goes on; one byte now and then is soon as good as silence; and what came
+    quickly at first is no licence for later, since no more than `idle_s` is ever saved.
+    """
+
+    def __init__(self, idle_s: float, rate_min: int) -> None:
+        self._idle_s = idle_s
+        self._rate_min = rate_min
+        self.left_s = idle_s
+
+    def __repr__(self) -> str:
+        return f"Patience({self.left_s:.3f} s of {self._idle_s:g})"
+
+    def spend(self, waited_s: float, received: int) -> None:
+        """So long was waited for so many bytes. Time in which nobody waited is not the client's."""
+        self.left_s = min(self._idle_s, self.left_s - waited_s + received / self._rate_min)
+
+
 class _Exchange:
     """One request and its answer: knows whether the body was read and the answer begun."""
 
@@ -56,7 +79,7 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._limits = limits
-        self._stalled = False
+        self._patience: Patience | None = None
         headers = dict(scope["headers"])
         self._body_pending = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
         self.request_id = new_id("req")
@@ -64,23 +87,34 @@ class _Exchange:
         self._state["request_id"] = self.request_id
 
     async def receive(self) -> Message:
-        """The next message; a body that stops coming counts as a connection that closed.
+        """The next message; a body that stops coming, or drips, counts as a connection that closed.
 
-        Else a client that vanished without a word would hold its idempotency key, a temporary file and a
-        descriptor for as long as the server runs.
+        Else its client would hold an idempotency key, a temporary file and a descriptor for as long as it
+        likes. Who vanished without a word would for as long as the server runs.
         """
         if not self._body_pending:
             return await self._receive()
-        try:
-            async with asyncio.timeout(
-                self._limits.body_idle_s
-            ):  # unlike `wait_for`, no task for each message
-                message = await self._receive()
-        except TimeoutError:
-            self._stalled = True
-            message = {"type": "http.disconnect"}
+        if WHOLE in self._state:  # as nearly always, and then it is not waited for
+            message = await self._receive()
+        else:
+            message = await self._receive_in_time()
         if message["type"] == "http.disconnect" or not message.get("more_body", False):
             self._body_pending = False
+        return message
+
+    async def _receive_in_time(self) -> Message:
+        patience = self._patience
+        if patience is None:
+            patience = self._patience = Patience(self._limits.body_idle_s, self._limits.body_rate_min)
+        clock = asyncio.get_running_loop().time
+        began_s = clock()
+        try:
+            async with asyncio.timeout(patience.left_s):  # unlike `wait_for`, no task for each message
+                message = await self._receive()
+        except TimeoutError:
+            self._state[LATE] = True
+            return {"type": "http.disconnect"}
+        patience.spend(clock() - began_s, len(message.get("body", b"")))
         return message
 
     async def send(self, message: Message) -> None:
@@ -91,7 +125,7 @@ class _Exchange:
                 (b"x-request-id", self.request_id.encode()),
                 *self._state.get(RATE_HEADERS, ()),
             ]
-            if self._stalled:  # what comes later is the rest of this body, and no new request
+            if LATE in self._state:  # what comes later is the rest of this body, and no new request
                 message["headers"].append((b"connection", b"close"))
         await self._send(message)
 

@@ -27,6 +27,7 @@ STATUS: Mapping[str, int] = {
     "file_not_found": 404,
     "upload_not_found": 404,
     "method_not_allowed": 405,
+    "request_timeout": 408,
     "conflict": 409,
     "idempotency_key_reused": 409,
     "idempotency_request_in_progress": 409,
@@ -47,6 +48,7 @@ STATUS: Mapping[str, int] = {
 
 RETRYABLE = frozenset(
     {
+        "request_timeout",
         "idempotency_request_in_progress",
         "rate_limited",
         "slow_down",

@@ -12,8 +12,14 @@ class ApiLimits:
     json_body_bytes_max: int = 1024 * 1024
     drain_bytes_max: int = 64 * 1024 * 1024
     """Read and dropped before a refusal, so that the client sees the answer and not a broken pipe."""
+    head_s: float = 15.0
+    """How long a connection may take for a request's head, and for what is left of a refused body."""
+    head_bytes_max: int = 64 * 1024
+    """Of a head that is not whole yet, and of trailers; what one read brings beyond that may pass."""
     body_idle_s: float = 60.0
-    """Silence in the middle of a request body before it is given up."""
+    """How long a request body is waited for in vain, at one go or in many, before it is given up."""
+    body_rate_min: int = 1024
+    """Bytes of a body that make up for a second of waiting: a client that drips is as good as silent."""
     events_page_default: int = 100
     events_page_max: int = 500
     list_page_default: int = 50

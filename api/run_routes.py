@@ -13,6 +13,7 @@ from api.bodies import (
     CreateTransferBody,
     FinalizeBody,
     RedactionBody,
+    incomplete,
     read_json,
     recheck_caller,
 )
@@ -188,5 +189,5 @@ async def _body(request: Request) -> AsyncIterator[bytes]:
             yield data
     except ClientDisconnect:
         message = "The connection closed before the archive was complete. Upload it again."
-        raise Refusal("invalid_request", message) from None
+        raise incomplete(request, message) from None
     await recheck_caller(request)

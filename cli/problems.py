@@ -120,6 +120,7 @@ _BY_CODE: Mapping[str, str] = {
     "forbidden": "The key may not do this here. Use a key with the scope, or another project.",
     "quota_exceeded": "See what is used and what is left: crownest usage",
     "file_too_large": "Build a smaller archive: leave out what the command does not need.",
+    "request_timeout": "The request came too slowly. Check the network, then try again.",
     "idempotency_key_reused": "Use another --idempotency-key, or repeat exactly the same request.",
     "idempotency_request_in_progress": "The first request is still being carried out. Try again shortly.",
     "upload_checksum_mismatch": "The bytes were damaged on the way or the file changed. Upload it again.",

@@ -12,7 +12,7 @@ import click
 import uvicorn
 import uvloop
 
-from api.protocol import EnvelopeProtocol
+from api.protocol import protocol_with
 from api.session_protocol import SessionProtocol
 from api.session_routes import link_url
 from cli import config_file
@@ -77,7 +77,7 @@ class HttpServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 server.app,
-                http=EnvelopeProtocol,
+                http=protocol_with(settings.api),
                 ws=SessionProtocol,
                 log_level="warning",
                 access_log=False,

@@ -17,7 +17,7 @@ import uvicorn
 import uvloop
 
 from api.limits import ApiLimits
-from api.protocol import EnvelopeProtocol
+from api.protocol import protocol_with
 from api.session_protocol import SessionProtocol
 from cli.listening import listen
 from cli.settings import Settings
@@ -162,7 +162,7 @@ class _ServerThread(threading.Thread):
             self._server = server
             config = uvicorn.Config(
                 server.app,
-                http=EnvelopeProtocol,
+                http=protocol_with(self._settings.api),
                 ws=SessionProtocol,
                 ws_per_message_deflate=False,
                 log_level="error",

@@ -89,7 +89,7 @@ class Operation:
         if self.path_parameters:
             found.append("not_found")
         if self.body is not None or self.upload is not None:
-            found.append("file_too_large")
+            found += ["file_too_large", "request_timeout"]
         if self.is_idempotent:
             found += ["idempotency_key_reused", "idempotency_request_in_progress"]
         return tuple(dict.fromkeys((*found, *self.errors, "internal_error")))

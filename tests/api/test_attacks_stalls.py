@@ -36,7 +36,7 @@ def _answer_to_half(server: Running, method: str, path: str, headers: dict[str, 
 def test_a_body_that_stops_coming_is_given_up_with_an_answer(impatient: Running) -> None:
     """Also a body that is only drained, behind a refusal."""
     for headers, status, code in (
-        ({"authorization": f"Bearer {impatient.key}"}, b"400", "invalid_request"),
+        ({"authorization": f"Bearer {impatient.key}"}, b"408", "request_timeout"),
         ({}, b"401", "unauthorized"),
     ):
         head, body = _answer_to_half(impatient, "POST", "/v1/workspace-runs", headers)
@@ -56,7 +56,7 @@ def test_a_stalled_upload_frees_its_idempotency_key_and_its_file(impatient: Runn
         "authorization": f"Bearer {impatient.key}",
     }
     head, _ = _answer_to_half(impatient, "PUT", path, headers)
-    assert head.split()[1] == b"400"
+    assert head.split()[1] == b"408"
     assert impatient.http.put(path, content=data, headers=headers).status_code == 200
     assert _blobs(impatient) - before == {headers["x-crownest-archive-sha256"]}
 
