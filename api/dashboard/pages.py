@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.dashboard.assets import asset_path, module_paths
+from api.dashboard.assets import asset_path, module_graph
 from api.dashboard.visitors import visit_of
 from api.dashboard.words import clock_text, short_digest, size_text
 from api.services import services_of
@@ -70,7 +70,7 @@ def _frame(request: Request) -> dict[str, Any]:
     times = request.cookies.get("crownest_times", "")
     return {
         "asset": asset_path,
-        "modules": module_paths,
+        "modules": module_graph,
         "visit": visit_of(request),
         "log_head": log_head(request),
         "path": request.url.path,

@@ -12,6 +12,8 @@ import httpx2
 from playwright.sync_api import Locator, Page, expect
 
 PRODUCER = "kit"
+MOUNTED = "[data-lines]"
+"""Empty until what stands beside the log is loaded, its keys too: the log comes first."""
 CONNECTED = re.compile("Following|Complete|follow again", re.IGNORECASE)
 
 
@@ -88,6 +90,7 @@ class Log:
         """Go to the run's page; returns when the history is there."""
         self.page.goto(f"/workspace-runs/{run_id}{place}")
         expect(self.status).to_have_text(CONNECTED)
+        expect(self.page.locator(MOUNTED)).not_to_be_empty()
         return self
 
     def line(self, number: int) -> Locator:
@@ -118,6 +121,8 @@ class Log:
 
     def copied(self) -> str:
         """What the copy button takes: every line that is seen, as text."""
+        # What was said of an earlier copy would be taken for the word about this one.
+        self.page.locator("[data-say]").evaluate("(line) => { line.textContent = ''; }")
         self.page.get_by_role("button", name="Copy log").click()
         expect(self.page.locator("[data-say]")).to_have_text(re.compile("^Copied"))
         text: str = self.page.evaluate("() => navigator.clipboard.readText()")

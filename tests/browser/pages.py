@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.browser import proof_looks
+from tests.browser.log_kit import MOUNTED
 from tests.browser.samples import Site
 
 
@@ -57,7 +58,7 @@ def _revoke(page: Page) -> None:
 
 def _in_the_past(page: Page) -> None:
     slider = page.get_by_role("slider", name="Position in the run")
-    page.locator("#log .ln").first.wait_for()
+    expect(page.locator(MOUNTED)).not_to_be_empty()
     slider.focus()
     page.keyboard.press("Home")
     page.locator("#asof").wait_for()

@@ -59,7 +59,7 @@ def test_a_cancel_that_comes_too_late_says_so(site: Site, page: Page) -> None:
     """With how and when the run had ended; the page does not pretend."""
     run_id = site.create("true")
     page.route("**/events?*", lambda route: route.abort())  # the page does not hear of the end
-    open_run(page, run_id)
+    page.goto(f"/workspace-runs/{run_id}")
     ask(page)
     site.upload_and_start(run_id)
     site.wait_for(run_id, "succeeded")

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from api.dashboard.assets import module_graph
+from tests.browser.log_kit import MOUNTED
 from tests.browser.samples import Site
 from tests.browser.watched import Watch
 from tests.cli.cli_runner import CROWNEST
@@ -46,8 +48,9 @@ NASTY = "\"><script>alert('x')</script><img src=x onerror=alert(1)>\u202e{{7*7}}
 
 
 def open_run(page: Page, run_id: str, query: str = "") -> None:
-    """Go to the run's page."""
+    """Go to the run's page, until what stands beside the log works too."""
     page.goto(f"/workspace-runs/{run_id}{query}")
+    expect(page.locator(MOUNTED)).not_to_be_empty()
 
 
 def test_a_live_run_is_followed_to_its_end(site: Site, page: Page) -> None:
@@ -190,6 +193,19 @@ def test_text_of_others_stays_text(site: Site, page: Page, watched: Watch) -> No
     expect(page.locator("#run-head h1")).to_contain_text("<script>alert")
     assert page.locator("main img, main script").count() == 0
     assert watched.problems == []
+
+
+def test_no_module_is_found_only_while_another_is_read(site: Site, page: Page) -> None:
+    """Its head names what the page loads; only what stands beside the log comes when lines are shown."""
+    open_run(page, site.run("echo hello"))
+    named = page.locator("link[rel=modulepreload]").evaluate_all(
+        "(links) => links.map(({ href }) => new URL(href).pathname)"
+    )
+    loaded = page.evaluate(
+        """() => performance.getEntriesByType("resource").map(({ name }) => new URL(name).pathname)
+          .filter((path) => path.endsWith(".js"))"""
+    )
+    assert set(loaded) == set(named) | set(module_graph("run/beside.js"))
 
 
 @pytest.mark.parametrize("width", [360, 800, 1024, 1440])

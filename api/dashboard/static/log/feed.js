@@ -1,6 +1,6 @@
 // Owns the way from the server to the log: history first, then what is new, and on after every loss.
 
-import { ASK_AGAIN_MS, RETRY_AFTER_S, SILENCE_MS_MAX, SLICE_MS } from "./limits.js";
+import { ASK_AGAIN_MS, PIECE_BYTES, RETRY_AFTER_S, SILENCE_MS_MAX, SLICE_MS } from "./limits.js";
 import { takeSlot } from "./slots.js";
 import { breathe, Wakeable } from "./waiting.js";
 import { BadWire, NdjsonReader, SseReader } from "./wire.js";
@@ -126,12 +126,15 @@ export class Feed {
       const { value, done } = await body.read();
       if (done) return;
       watch.reset();
-      this.take(reader.feed(value));
-      if (performance.now() - breathedAt > SLICE_MS) {
-        await breathe();
-        breathedAt = performance.now();
+      // What came while something else was done comes at once, and may be megabytes.
+      for (let at = 0; at < value.length && !this.hasEnded; at += PIECE_BYTES) {
+        this.take(reader.feed(value.subarray(at, at + PIECE_BYTES)));
+        if (performance.now() - breathedAt > SLICE_MS) {
+          await breathe();
+          breathedAt = performance.now();
+        }
+        if (this.abort.signal.aborted) throw new Lost("The connection was closed here.");
       }
-      if (this.abort.signal.aborted) throw new Lost("The connection was closed here.");
     }
     await body.cancel();
   }

@@ -31,7 +31,12 @@ export const HELD_MS_MAX = 150;
 
 /** The worker answers questions at least this often while it reads or searches. */
 export const SLICE_MS = 8;
-/** Growth is told at most this often; while history is read, of which nobody reads along, less often. */
+/** What the server sent is taken in pieces of this size: a few milliseconds each. */
+export const PIECE_BYTES = 128 * 1024;
+/**
+ * Growth is told at most this often; while history is read, of which nobody reads along, less often, once there
+ * are lines.
+ */
 export const GROWN_EVERY_MS = 50;
 export const GROWN_EVERY_MS_IN_HISTORY = 400;
 /** Facts and questions that wait between page and worker. */

@@ -67,6 +67,10 @@ export class Lines {
     return this.kinds.length;
   }
 
+  get hasLines() {
+    return this.counts[STDOUT] + this.counts[STDERR] > 0;
+  }
+
   /** The first row that the next event may still change. */
   get settled() {
     const open = this.openRows.filter((row) => row >= 0);

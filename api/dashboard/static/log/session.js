@@ -5,11 +5,12 @@ import { QUESTIONS_WAITING_MAX } from "./limits.js";
 /**
  * Open a run; reading begins at once.
  * @param {string} runId
- * @param {{afterSeq?: number}} [options] events up to `afterSeq` are left out
+ * @param {{afterSeq?: number, isHeld?: boolean}} [options] events up to `afterSeq` are left out; a session that is
+ *   held tells nothing before `begin`
  * @returns {RunSession}
  */
-export function openRun(runId, { afterSeq = 0 } = {}) {
-  return new RunSession(runId, afterSeq);
+export function openRun(runId, { afterSeq = 0, isHeld = false } = {}) {
+  return new RunSession(runId, afterSeq, isHeld);
 }
 
 /**
@@ -25,10 +26,13 @@ export class RunSession extends EventTarget {
   /**
    * @param {string} runId
    * @param {number} afterSeq
+   * @param {boolean} isHeld
    */
-  constructor(runId, afterSeq) {
+  constructor(runId, afterSeq, isHeld) {
     super();
     this.runId = runId;
+    /** @type {[string, any][]|null} what is told when somebody listens; null: they do */
+    this.held = isHeld ? [] : null;
     /** @type {Map<number, {resolve: (value: any) => void, reject: (error: Error) => void}>} */
     this.waiting = new Map();
     this.asked = 0;
@@ -53,11 +57,16 @@ export class RunSession extends EventTarget {
     this.waiting.clear();
   }
 
+  /** Tell what was held back, and from now on everything as it comes. */
+  begin() {
+    const told = this.held ?? [];
+    this.held = null;
+    for (const [name, detail] of told) this.tell(name, detail);
+  }
+
   hear(data) {
     if (data.tell !== undefined) {
-      if (data.tell === "grown") this.grown = data.detail;
-      if (data.tell === "connection") this.connection = data.detail;
-      this.dispatchEvent(new CustomEvent(data.tell, { detail: data.detail }));
+      this.tell(data.tell, data.detail);
       return;
     }
     const question = this.waiting.get(data.answer);
@@ -68,7 +77,17 @@ export class RunSession extends EventTarget {
 
   break(event) {
     const message = `The log's worker stopped: ${event.message ?? "it could not be loaded"}. Load the page again.`;
-    this.dispatchEvent(new CustomEvent("stopped", { detail: { status: 0, code: "worker_failed", message } }));
+    this.tell("stopped", { status: 0, code: "worker_failed", message });
+  }
+
+  tell(name, detail) {
+    if (this.held !== null) {
+      this.held.push([name, detail]);
+      return;
+    }
+    if (name === "grown") this.grown = detail;
+    if (name === "connection") this.connection = detail;
+    this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 
   /** @returns {Promise<any>} */

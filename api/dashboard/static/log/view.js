@@ -41,6 +41,8 @@ export class LogView {
     /** @type {number[]} events that were changed after they were recorded */
     this.badSeqs = [];
     this.startedAt = 0;
+    /** Resolved when the first rows stand there. */
+    this.firstShown = new Promise((resolve) => (this.showedFirst = resolve));
     this.finder = new Finder(session, { show: (hit) => void this.showRow(hit.row), changed: () => this.searchChanged() });
     this.tools = new Tools(this.actions(), `/workspace-runs/${encodeURIComponent(session.runId)}/log`);
     this.state = new State(() => this.follow());
@@ -111,6 +113,7 @@ export class LogView {
     const facts = now.rows - now.lines;
     const count = facts + (this.lens.stdout ? now.stdoutLines : 0) + (this.lens.stderr ? now.stderrLines : 0);
     await this.list.grow(count, now.changedFrom ?? 0);
+    this.showedFirst();
     this.showState();
   }
 

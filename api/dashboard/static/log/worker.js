@@ -19,6 +19,7 @@ class Run {
     this.facts = [];
     this.changedFrom = 0;
     this.toldAt = -Infinity;
+    this.hasToldLines = false;
     this.timer = 0;
     this.isSearching = false;
     this.isInHistory = true;
@@ -35,8 +36,9 @@ class Run {
       this.lines.add(event);
       if (!FACT_TYPES_OF_OUTPUT.has(event.type)) this.facts.push(event);
     }
+    const isFirst = !this.hasToldLines && this.lines.hasLines; // somebody waits for it
     const everyMs = this.isInHistory ? GROWN_EVERY_MS_IN_HISTORY : GROWN_EVERY_MS;
-    if (performance.now() - this.toldAt >= everyMs) this.tellGrowth();
+    if (isFirst || performance.now() - this.toldAt >= everyMs) this.tellGrowth();
     else if (this.timer === 0) this.timer = setTimeout(() => this.tellGrowth(), everyMs);
   }
 
@@ -51,6 +53,7 @@ class Run {
     this.timer = 0;
     if (this.lines.moments.length === 0) return;
     this.toldAt = performance.now();
+    this.hasToldLines = this.lines.hasLines;
     const position = this.lines.moments.at(this.lines.moments.length - 1);
     const bytes = position.stdoutBytes + position.stderrBytes;
     this.tell("grown", { ...position, bytes, changedFrom: this.changedFrom });

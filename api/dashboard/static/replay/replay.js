@@ -56,6 +56,7 @@ export class Replay {
     shown.addEventListener("shown", () => this.strip.show(this.#position, this.#span.lastSeq));
     document.addEventListener("click", (event) => this.#onClick(event));
     this.#bindKeys();
+    if (this.session.grown !== null) void this.#draw();
   }
 
   /** Whether the past is shown. */
