@@ -12,6 +12,10 @@ import click
 from cli.problems import failure
 
 
+GROUPS_NAMED_MAX = 3
+"""How many groups are named that have a command of a name that was typed without one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lazy:
     """Where a command lives (`module:attribute`), its line in the group's help, and under which heading.
@@ -72,11 +76,25 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with the near misses taken from the lazy names."""
+        """As click does, with the near misses taken from the lazy names, and those of the groups in it."""
         name = args[0]
         if name not in self.lazy and not name.startswith("-") and not ctx.resilient_parsing:
-            raise click.NoSuchCommand(name, possibilities=self.lazy, ctx=ctx)
+            raise click.NoSuchCommand(name, self._in_groups(ctx, name), possibilities=self.lazy, ctx=ctx)
         return super().resolve_command(ctx, args)
+
+    def _in_groups(self, ctx: click.Context, name: str) -> str | None:
+        """What to say when groups of this one have a command of that name: somebody left the group out."""
+        groups = {group: place.load(group) for group, place in self.lazy.items()}
+        found = [
+            f"'{ctx.command_path} {group} {name}'"
+            for group, command in groups.items()
+            if isinstance(command, click.Group) and name in command.list_commands(ctx)
+        ]
+        return (
+            f"No such command {name!r}. Did you mean {' or '.join(found[:GROUPS_NAMED_MAX])}?"
+            if found
+            else None
+        )
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
         """Complete names without importing any command."""

@@ -256,6 +256,9 @@ def test_without_arguments_the_help_is_shown(lonely_shell: Shell) -> None:
     ("args", "hint"),
     [
         (["verfy"], "Did you mean 'verify'?"),
+        (["run-archive", "r.tgz"], "Did you mean 'crownest workspace-runs run-archive'?"),
+        (["exec"], "Did you mean 'crownest sandboxes exec'?"),
+        (["cancel"], "Did you mean 'crownest workspace-runs cancel' or 'crownest commands cancel'?"),
         (["workspace-runs", "lst"], "Did you mean 'list'?"),
         (["workspace-runs", "status", RUN_ID, "--jsn"], "--json"),
     ],
