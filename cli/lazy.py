@@ -11,7 +11,6 @@ import click
 
 from cli.problems import failure
 
-
 GROUPS_NAMED_MAX = 3
 """How many groups are named that have a command of a name that was typed without one."""
 
