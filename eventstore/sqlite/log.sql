@@ -154,7 +154,7 @@ packed(position, events, pack) AS (
 )
 
 -- read --
--- :last_seq bounds the packs alone.
+-- `public`, where internal events are left out, and `up_to_limit` follow it. :last_seq bounds the packs alone.
 SELECT position & 0xffffffff, NULL, NULL, pack, NULL, events, NULL FROM packed
 UNION ALL
 SELECT * FROM (
@@ -163,19 +163,11 @@ SELECT * FROM (
      WHERE position > (SELECT position FROM before)
        AND position <= (SELECT position FROM before) - :after_seq + 0xffffffff
        AND NOT EXISTS (SELECT 1 FROM packed)
-     ORDER BY position
-     LIMIT :limit);
 
--- read_public --
-SELECT position & 0xffffffff, NULL, NULL, pack, NULL, events, NULL FROM packed
-UNION ALL
-SELECT * FROM (
-    SELECT position & 0xffffffff, type, created_at_ms, payload, salt, payload_size, commitment
-      FROM events
-     WHERE position > (SELECT position FROM before)
-       AND position <= (SELECT position FROM before) - :after_seq + 0xffffffff
+-- public --
        AND type NOT IN ('seal', 'redaction')
-       AND NOT EXISTS (SELECT 1 FROM packed)
+
+-- up_to_limit --
      ORDER BY position
      LIMIT :limit);
 

@@ -31,8 +31,9 @@ VIEW = {
 }
 """The statements on each view."""
 
-READ = f"{LOG['place']}\n{LOG['read']}"
-READ_PUBLIC = f"{LOG['place']}\n{LOG['read_public']}"
+_READ = f"{LOG['place']}\n{LOG['read']}"
+READ = f"{_READ}\n{LOG['up_to_limit']}"
+READ_PUBLIC = f"{_READ}\n{LOG['public']}\n{LOG['up_to_limit']}"
 _PAGE = f"{LOG['place']}\n{LOG['page']}"
 READ_PAGE = f"{_PAGE}\n{LOG['read_page']}"
 FRAME_NDJSON = f"{_PAGE}\n{LOG['shown']}\n{LOG['frame_ndjson']}"
