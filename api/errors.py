@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 
 from eventstore.log import IdempotencyKeyReused, StorageUnavailable
 from evidence.canonical import encode
@@ -94,6 +95,15 @@ def envelope(refusal: Refusal, request_id: str) -> tuple[int, dict[str, str], by
     if refusal.code == "unauthorized":
         headers["www-authenticate"] = 'Bearer realm="crownest"'
     return status, headers, encode({"error": error})
+
+
+def raw_answer(refusal: Refusal, request_id: str) -> bytes:
+    """The whole answer, for who has only a socket; the connection closes behind it."""
+    status, headers, body = envelope(refusal, request_id)
+    headers |= {"content-length": str(len(body)), "connection": "close", "x-request-id": request_id}
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def _retry_after_s(refusal: Refusal) -> int:

@@ -62,6 +62,8 @@ class PreviewLimits:
 
     connections_max: int = 256
     """Open connections in total; one more is closed at once."""
+    connections_per_address_max: int = 64
+    """Of one client address, or IPv6 network of 64 bits; behind a trusted proxy, requests at a time."""
     connections_per_preview_max: int = 64
     """Requests and WebSockets of one preview at the same time."""
     head_bytes_max: int = 32 * 1024

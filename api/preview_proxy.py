@@ -19,7 +19,8 @@ from http import HTTPStatus
 
 import h11
 
-from api.errors import envelope, refusal_of
+from api.client_places import TRUSTED_DEFAULT, ClientPlaces
+from api.errors import envelope, raw_answer, refusal_of
 from api.limits import PreviewLimits
 from api.preview_exchange import ClientGone, ClientSide, ended, forward
 from api.preview_heads import Head, cookie_of, location_of, read_head, wants_html
@@ -32,6 +33,7 @@ from runs.refusal import Refusal
 logger = logging.getLogger(__name__)
 
 ACCEPT_PAUSE_S = 1.0
+TURNED_AWAY_BYTES = 64 * 1024
 SAFE_METHODS = frozenset({b"GET", b"HEAD"})
 
 Authenticate = Callable[[str], Awaitable[Principal | None]]
@@ -52,8 +54,9 @@ class PreviewProxy:
 
     def __init__(
         self, previews: PreviewService, authenticate: Authenticate, dial: Dial, limits: PreviewLimits,
-        now_ms: Callable[[], int], *, scheme: str = "http",
+        now_ms: Callable[[], int], *, scheme: str = "http", trusted: str = TRUSTED_DEFAULT,
     ) -> None:  # fmt: skip
+        """`trusted` are the addresses of proxies, as in uvicorn's FORWARDED_ALLOW_IPS."""
         self._previews = previews
         self._authenticate = authenticate
         self._dial = dial
@@ -63,6 +66,7 @@ class PreviewProxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: dict[Grant, set[asyncio.Task[None]]] = {}
         self._per_preview: Counter[str] = Counter()
+        self._places = ClientPlaces(limits.connections_per_address_max, trusted)
 
     def __repr__(self) -> str:
         return f"PreviewProxy({len(self._tasks)} connections)"
@@ -86,7 +90,7 @@ class PreviewProxy:
     def _accept(self, listener: socket.socket) -> None:
         """Take one connection; in a callback of our own, so that none is accepted and served by nobody."""
         try:
-            connection, _ = listener.accept()
+            connection, peer = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return
         except OSError:  # no descriptor is left: what waits in the queue waits a little longer
@@ -98,12 +102,18 @@ class PreviewProxy:
         if len(self._tasks) >= self._limits.connections_max:
             connection.close()
             return
+        place = None
+        if not self._places.trusts(peer[0]) and (place := self._places.take(peer[0])) is None:
+            _turn_away(connection)
+            return
         task = asyncio.create_task(self._serve(connection), name="preview connection")
         self._tasks.add(task)
-        task.add_done_callback(partial(self._served, connection))
+        task.add_done_callback(partial(self._served, connection, place))
 
-    def _served(self, connection: socket.socket, task: asyncio.Task[None]) -> None:
+    def _served(self, connection: socket.socket, place: str | None, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        if place is not None:
+            self._places.give_back(place)
         connection.close()  # for a task that was canceled before it began
 
     async def _accept_later(self, listener: socket.socket) -> None:
@@ -139,7 +149,7 @@ class PreviewProxy:
             if fresh_token is not None:
                 await self._take_token(client, head, preview, fresh_token)
                 return False
-            with self._opened(grant):
+            with self._behind_a_proxy(client, head), self._opened(grant):
                 return await forward(client, head, preview, self._dial, self._limits, scheme=self._scheme)
         except h11.RemoteProtocolError as error:
             refusal = Refusal("invalid_request", f"The request could not be read: {error}")
@@ -184,6 +194,21 @@ class PreviewProxy:
             raise ended()
         who.require("preview:read")
         return key
+
+    @contextlib.contextmanager
+    def _behind_a_proxy(self, client: ClientSide, head: Head) -> Generator[None]:
+        """Count the exchange for whom a trusted proxy names; others have their place by connection."""
+        address = self._places.behind(client.address, head.request.headers)
+        if address is None:
+            yield
+            return
+        place = self._places.take(address)
+        if place is None:
+            raise too_many_of_one()
+        try:
+            yield
+        finally:
+            self._places.give_back(place)
 
     @contextlib.contextmanager
     def _opened(self, grant: Grant) -> Generator[None]:
@@ -264,3 +289,23 @@ class PreviewProxy:
     def _our_fault(self, error: Exception) -> Refusal:
         logger.error("a preview request failed", exc_info=error)
         return Refusal("internal_error", "The server failed. Report this request's id to its operator.")
+
+
+def too_many_of_one() -> Refusal:
+    """429: one address holds all the connections that one may."""
+    return Refusal(
+        "slow_down",
+        "Too many connections from this address are open. Close some, or try again in a moment.",
+    )
+
+
+def _turn_away(connection: socket.socket) -> None:
+    """Say why and hang up, at once: who has too many connections must not cost a task with one more.
+
+    What has arrived is read, since closing with unread bytes would reset the connection under the answer.
+    """
+    connection.setblocking(False)
+    with connection, contextlib.suppress(OSError):
+        connection.send(raw_answer(too_many_of_one(), new_id("req")))
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(TURNED_AWAY_BYTES)

@@ -7,12 +7,11 @@ keeps as much of it as comes. Bodies are waited for in `api.edge`.
 from __future__ import annotations
 
 import asyncio
-from http import HTTPStatus
 from typing import Any, ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from api.errors import envelope
+from api.errors import raw_answer
 from api.limits import ApiLimits
 from runs.ids import new_id
 from runs.refusal import Refusal
@@ -126,12 +125,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, refusal: Refusal) -> None:
-        request_id = new_id("req")
-        status, headers, body = envelope(refusal, request_id)
-        headers |= {"content-length": str(len(body)), "connection": "close", "x-request-id": request_id}
-        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
+        self.transport.write(raw_answer(refusal, new_id("req")))
         self.transport.close()
 
 

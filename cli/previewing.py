@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Generator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from api.client_places import TRUSTED_DEFAULT
 from api.preview_proxy import PreviewProxy
 from api.services import Services
 from cli.listening import listen
@@ -64,7 +66,10 @@ def serving_previews(
         return who
 
     scheme = settings.preview_url.partition(":")[0]
-    proxy = PreviewProxy(services.previews, admit, dial_of(runner), settings.previews, now_ms, scheme=scheme)
+    trusted = os.environ.get("FORWARDED_ALLOW_IPS", TRUSTED_DEFAULT)  # as uvicorn reads it for the API
+    proxy = PreviewProxy(
+        services.previews, admit, dial_of(runner), settings.previews, now_ms, scheme=scheme, trusted=trusted
+    )
     return proxy.serving(place.listener)
 
 

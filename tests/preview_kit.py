@@ -259,10 +259,11 @@ class Raw:
 
 
 @contextlib.contextmanager
-def raw(port: int, data: bytes = b"") -> Iterator[Raw]:
-    """Connect, and send the first bytes."""
+def raw(port: int, data: bytes = b"", source: str = "127.0.0.1") -> Iterator[Raw]:
+    """Connect from this address, and send the first bytes."""
     with bounded(socket.socket()) as connection:
         connection.settimeout(WAIT_S_MAX)
+        connection.bind((source, 0))
         connection.connect(("127.0.0.1", port))
         connection.sendall(data)
         yield Raw(connection)

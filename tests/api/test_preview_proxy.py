@@ -16,6 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from api.client_places import ClientPlaces
 from api.limits import PreviewLimits
 from api.preview_page import refusal_page
 from api.preview_proxy import PreviewProxy
@@ -810,6 +811,78 @@ def test_connections_are_limited_per_preview_and_in_total(
         while not answers(opened):
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+def test_one_address_cannot_take_all_connections(running: Running, sandbox_id: str, behind: Program) -> None:
+    """The attack: one address opens as many as there are. It is told so; others are served meanwhile."""
+    limits = PreviewLimits(connections_max=8, connections_per_address_max=3, head_s=60)
+    with proxying(running, sandbox_id, behind, limits) as world, contextlib.ExitStack() as stack:
+        opened = world.open()
+        greedy = [stack.enter_context(raw(world.port, source="127.0.0.2")) for _ in range(12)]
+        for refused in greedy[3:]:
+            answer, data = refused.response()
+            assert error(answer, data) == (429, "slow_down")
+            assert answer.getheader("connection") == "close"
+            assert refused.ends()
+        with raw(world.port, opened.head(), source="127.0.0.3") as other:
+            assert other.response()[0].status == 200
+        greedy[0].send(opened.head())
+        assert greedy[0].response()[0].status == 200
+        greedy[1].socket.close()
+        deadline = time.monotonic() + WAIT_S_MAX
+        while not answers_from(opened, "127.0.0.2"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def answers_from(opened: Opened, source: str) -> bool:
+    """Whether this address has room again: a closed connection is noticed a moment later."""
+    with contextlib.suppress(ConnectionError), raw(opened.world.port, source=source) as connection:
+        connection.send(opened.head())
+        return connection.response()[0].status == 200
+    return False
+
+
+def test_behind_a_proxy_each_client_counts_by_itself(
+    running: Running, sandbox_id: str, behind: Program
+) -> None:
+    """What a trusted proxy says last counts, however many connections it has; nobody else is believed."""
+    limits = PreviewLimits(connections_per_address_max=2)
+    upgrade = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: eA==")
+    with proxying(running, sandbox_id, behind, limits) as world, contextlib.ExitStack() as stack:
+        opened = world.open()
+        for _ in range(2):
+            said = "X-Forwarded-For: 198.51.100.1, 203.0.113.7, 127.0.0.1"
+            websocket = stack.enter_context(raw(world.port, opened.head("/ws", "GET", said, *upgrade)))
+            assert read_head(websocket.socket)[0].split()[1] == "101"
+        assert error(*opened.ask("/", "GET", "X-Forwarded-For: 203.0.113.7")) == (429, "slow_down")
+        assert opened.ask("/", "GET", "X-Forwarded-For: 203.0.113.7, 203.0.113.8")[0].status == 200
+        assert opened.ask()[0].status == 200
+        for _ in range(2):
+            stack.enter_context(raw(world.port, source="127.0.0.2"))
+        with raw(world.port, source="127.0.0.2") as liar:
+            liar.send(opened.head("/", "GET", "X-Forwarded-For: 203.0.113.9"))
+            assert error(*liar.response()) == (429, "slow_down")
+    assert repr(world.proxy) == "PreviewProxy(0 connections)"
+
+
+def test_places_are_of_networks_and_of_what_a_proxy_says() -> None:
+    """An IPv6 network of 64 bits is one client, and an IPv4 address one, however it is written."""
+    places = ClientPlaces(1, "10.0.0.0/8, ::1, nonsense")
+    assert places.take("2001:db8::1") == "2001:db8::/64"
+    assert places.take("2001:db8::ffff:2%eth0") is None
+    assert places.take("2001:db8:0:1::1") is not None
+    assert (places.take("192.0.2.1"), places.take("::ffff:192.0.2.1")) == ("192.0.2.1", None)
+    places.give_back("192.0.2.1")
+    assert places.take("192.0.2.1") == "192.0.2.1"
+    assert [places.trusts(one) for one in ("10.1.2.3", "::1", "127.0.0.1", "?")] == [True, True, False, False]
+    said = [(b"X-Forwarded-For", b"192.0.2.5, unknown"), (b"x-forwarded-for", b"10.0.0.2")]
+    assert (places.behind("10.0.0.1", said), places.behind("192.0.2.1", said)) == ("unknown", None)
+    assert places.behind("10.0.0.1", [(b"x-forwarded-for", b"10.0.0.2"), (b"host", b"x")]) is None
+    everybody = ClientPlaces(1, "*")
+    assert everybody.behind("192.0.2.1", said) == "192.0.2.5"
+    assert everybody.behind("192.0.2.1", []) is None
+    assert repr(everybody) == "ClientPlaces(1, taken={})"
 
 
 def test_the_server_stops_although_connections_are_open(
