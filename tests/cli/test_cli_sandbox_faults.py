@@ -192,7 +192,7 @@ def test_a_name_that_no_file_here_should_have_must_be_given(
         (["sandboxes", "exec", "sbx_1", "--env", "SURELY_NOT_SET", "--", "x"], "NAME=VALUE"),
         (["sandboxes", "create", "--ttl-ms", "0"], "at least 1"),
         (["sandboxes", "create", "--metadata", "x"], "key=value"),
-        (["sandboxes", "extend", "sbx_1"], "--ttl-ms"),
+        (["sandboxes", "extend", "sbx_1"], "--ttl 1h"),
         (["sandboxes", "list", "--limit", "501"], "at most 500"),
         (["commands", "get", "sbx_1"], "they look like cmd_abc123"),
         (["files", "ls", "here"], "they look like sbx_abc123:src/a.py"),
