@@ -148,6 +148,32 @@ def test_fast_scrolling_goes_at_one_pace_and_asks_for_what_comes_next(page: Page
         assert any(first <= row < first + 64 for first in asked), f"row {row:.0f} was not asked for"
 
 
+def test_rows_beside_the_view_are_made_when_the_reader_has_landed(page: Page) -> None:
+    """One who flies by would never see them: a frame costs what it shows."""
+    scroller = scaled(page)
+    made = scroller.locator("[data-line]")
+    flown = page.evaluate(
+        """async () => {
+          const { list } = globalThis;
+          globalThis.drawn = [];
+          const { fill } = list;
+          list.fill = (first, last) => {
+            globalThis.drawn.push([list.isFlying, last - first]);
+            fill.call(list, first, last);
+          };
+          for (let frame = 0; frame < 8; frame += 1) {
+            list.scroller.scrollTop += 3000;
+            await new Promise(requestAnimationFrame);
+          }
+          return globalThis.drawn.filter(([isFlying]) => isFlying).map(([, rows]) => rows);
+        }"""
+    )
+    seen = 400 // 19 + 2
+    assert flown
+    assert max(flown) <= seen + 1
+    expect(made.nth(2 * seen)).to_be_attached()
+
+
 def test_what_was_read_stays_until_the_rows_of_another_place_are_here(page: Page) -> None:
     """No empty frame between them; but who has to wait for long sees that there is nothing yet."""
     scroller = scaled(page)

@@ -50,6 +50,7 @@ export class VirtualList {
     /** Where the rows are that are shown, in px below the top of the view, and whether none was missing there. */
     this.shown = { boxTop: 0, isWhole: false };
     this.heldTimer = 0;
+    this.landTimer = 0;
     this.frame = 0;
     this.wantedCount = 0;
     this.isGrowing = false;
@@ -197,6 +198,13 @@ export class VirtualList {
     this.pace = { px: y - this.y, at: performance.now() };
     this.moveTo(y);
     this.schedule();
+    clearTimeout(this.landTimer);
+    if (this.isFlying) this.landTimer = setTimeout(() => this.schedule(), PACE_MS_MAX);
+  }
+
+  /** Whether the reader scrolls so far in one frame that no row of it is seen in the next. */
+  get isFlying() {
+    return Math.abs(this.pace.px) > this.view && performance.now() - this.pace.at < PACE_MS_MAX;
   }
 
   schedule() {
@@ -229,10 +237,14 @@ export class VirtualList {
     this.source.moved();
   }
 
-  /** The places of the rows that are made when the view begins at `y`: from, and without to. */
+  /**
+   * The places of the rows that are made when the view begins at `y`: from, and without to. Rows beside the view
+   * would be thrown away unseen while the reader flies by: they are made when he has landed.
+   */
   near(y) {
     if (this.count === 0) return [0, 0];
-    return [this.heights.indexAt(y - this.view * OVERSCAN), this.heights.indexAt(y + this.view * (1 + OVERSCAN)) + 1];
+    const spare = this.isFlying ? 0 : this.view * OVERSCAN;
+    return [this.heights.indexAt(y - spare), this.heights.indexAt(y + this.view + spare) + 1];
   }
 
   /** Whether the rows that are seen are here. */
