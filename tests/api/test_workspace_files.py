@@ -118,7 +118,7 @@ def test_files_of_a_destroyed_sandbox_are_gone(running: Running) -> None:
 
 def test_a_running_runs_own_workspace_can_be_looked_at_and_not_changed(running: Running) -> None:
     """What it has written so far is read while it runs."""
-    run_id = running.create("echo so far > progress; sleep 60")
+    run_id = running.create("echo so far > new; mv new progress; sleep 60")  # never there and empty
     running.upload(run_id, archive({"a": b""}))
     started = running.http.post(f"/v1/workspace-runs/{run_id}/start").json()["workspaceRun"]
     running.wait_for_status(run_id, "running")
