@@ -51,7 +51,7 @@ globalThis.figures = { longTasks: [], firstMs: null, endMs: null };
 new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) figures.longTasks.push(entry.duration);
 }).observe({ type: "longtask", buffered: true });
-// Asked in every frame, or from outside again and again, it would cost more than what is measured.
+// Heard when something changes: asking in every frame, and from outside, would take part in what is measured.
 figures.ended = new Promise((resolve) => {
   const lookAt = () => {
     if (document.querySelector("#log .ln[data-line]")) {
