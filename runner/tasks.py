@@ -147,8 +147,12 @@ class Command:
     out_fd: int
     err_fd: int
 
-    def become(self) -> int:
-        """In the command's own process: never returns but by an exception."""
+    def become(self, word_fd: int) -> int:
+        """In the command's own process: never returns but by an exception.
+
+        It says itself that it is started: a keeper that is slow to say so may be dead by then, since what
+        the command does first may be to kill it, and nobody would know whose exit code counts.
+        """
         os.setsid()
         null_fd = os.open("/dev/null", os.O_RDONLY)
         for fd, number in ((null_fd, 0), (self.out_fd, 1), (self.err_fd, 2)):
@@ -160,6 +164,7 @@ class Command:
             score.write(b"%d" % _OOM_SCORE_OF_COMMANDS)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         self._limit_processes()
+        os.write(word_fd, wire.pack(Packet("started", (str(os.getpid()),))))
         for number in (
             signal.SIGPIPE,
             signal.SIGXFSZ,
@@ -194,7 +199,7 @@ def _keep(command: Command, word_fd: int) -> int:
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     try:
         Workspace(command.workspace).enter(command.folder)
-        pid = fork(command.become)
+        pid = fork(lambda: command.become(word_fd))
     except FileRefused as refusal:
         os.write(word_fd, wire.pack(Packet("refused", (refusal.code, refusal.message))))
         return 0
@@ -202,7 +207,6 @@ def _keep(command: Command, word_fd: int) -> int:
         what = f"The command could not be started: {error.strerror}."
         os.write(word_fd, wire.pack(Packet("refused", ("sandbox_unavailable", what))))
         return 0
-    os.write(word_fd, wire.pack(Packet("started", (str(pid),))))
     os.closerange(3, FD_MAX)  # above all the control socket, whose end tells the runner of the holder's
     while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)) and ended.si_pid != pid:
         os.waitpid(ended.si_pid, 0)
