@@ -16,6 +16,8 @@ export class Finder {
     this.found = { hits: 0, isDone: true, isCapped: false, rows: 0 };
     /** @type {{index: number, row: number, nth: number}|null} */
     this.current = null;
+    /** The hit that is gone to, -1 for none: quick steps go on from here, not from where the reader still is. */
+    this.wanted = -1;
     this.wantsFirstFrom = -1;
     session.addEventListener("found", (event) => this.hear(/** @type {CustomEvent} */ (event).detail));
   }
@@ -28,6 +30,7 @@ export class Finder {
     this.text = text;
     this.needle = folded(text);
     this.current = null;
+    this.wanted = -1;
     this.wantsFirstFrom = text === "" ? -1 : row;
     void this.session.search(text, streams);
     this.view.changed();
@@ -52,14 +55,15 @@ export class Finder {
   /** The next hit, or the previous one; behind the last comes the first. */
   async step(by) {
     if (this.found.hits === 0) return;
-    const from = this.current === null ? (by > 0 ? -1 : 0) : this.current.index;
+    const from = this.wanted < 0 && by < 0 ? 0 : this.wanted;
     await this.goTo((from + by + this.found.hits) % this.found.hits);
   }
 
   async goTo(index) {
     const text = this.text;
+    this.wanted = index;
     const hit = await this.session.hit(index);
-    if (text !== this.text || hit.row === undefined) return;
+    if (text !== this.text || index !== this.wanted || hit.row === undefined) return;
     this.current = { index, ...hit };
     this.view.changed();
     this.view.show(hit);
