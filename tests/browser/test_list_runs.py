@@ -18,7 +18,9 @@ PLACES = """
 SHIFTS = """
 () => {
   window.shifts = [];
-  new PerformanceObserver((list) => list.getEntries().forEach((one) => window.shifts.push(one.value)))
+  const told = ({ node, previousRect: from, currentRect: to }) =>
+    `${node?.className || node?.textContent} ${[from.x, from.y, from.width]} to ${[to.x, to.y, to.width]}`;
+  new PerformanceObserver((list) => list.getEntries().forEach((one) => window.shifts.push(one.sources.map(told))))
     .observe({ type: "layout-shift", buffered: false });
 }
 """
