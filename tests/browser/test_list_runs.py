@@ -20,8 +20,8 @@ SHIFTS = """
   window.shifts = [];
   const told = ({ node, previousRect: from, currentRect: to }) =>
     `${node?.className || node?.textContent} ${[from.x, from.y, from.width]} to ${[to.x, to.y, to.width]}`;
-  new PerformanceObserver((list) => list.getEntries().forEach((one) => window.shifts.push(one.sources.map(told))))
-    .observe({ type: "layout-shift", buffered: false });
+  const keep = (shift) => window.shifts.push(shift.sources.map(told));
+  new PerformanceObserver((list) => list.getEntries().forEach(keep)).observe({ type: "layout-shift", buffered: false });
 }
 """
 HIDDEN_MS = 60_000
