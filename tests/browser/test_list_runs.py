@@ -21,7 +21,8 @@ SHIFTS = """
   const told = ({ node, previousRect: from, currentRect: to }) =>
     `${node?.className || node?.textContent} ${[from.x, from.y, from.width]} to ${[to.x, to.y, to.width]}`;
   const keep = (shift) => window.shifts.push(shift.sources.map(told));
-  new PerformanceObserver((list) => list.getEntries().forEach(keep)).observe({ type: "layout-shift", buffered: false });
+  const observer = new PerformanceObserver((list) => list.getEntries().forEach(keep));
+  observer.observe({ type: "layout-shift", buffered: false });
 }
 """
 HIDDEN_MS = 60_000
