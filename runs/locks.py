@@ -5,46 +5,46 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
 
+T = TypeVar("T")
 
-class NamedLocks:
-    """Locks of organisations or projects; each is gone when nobody holds or waits for it.
 
-    One process owns the data folder, so locks in memory are enough.
+class Named(Generic[T]):
+    """One of a kind for each name; it is gone when nobody holds or waits for it.
+
+    One process owns the data folder, so that they lie in memory is enough.
     """
 
-    def __init__(self) -> None:
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._names: WeakValueDictionary[str, T] = WeakValueDictionary()
 
     def __repr__(self) -> str:
-        return f"NamedLocks({len(self._locks)})"
+        return f"{type(self).__name__}({len(self._names)})"
 
-    def __call__(self, name: str) -> asyncio.Lock:
-        """The lock of this name, to be held with `async with`."""
-        lock = self._locks.get(name)
-        if lock is None:
-            lock = self._locks[name] = asyncio.Lock()
-        return lock
+    def __call__(self, name: str) -> T:
+        """That of this name, to be held with `async with`."""
+        found = self._names.get(name)
+        if found is None:
+            found = self._names[name] = self._make()
+        return found
 
 
-class NamedPlaces:
-    """So many places for each name, given in the order of asking; a name nobody uses takes no room."""
+class NamedLocks(Named[asyncio.Lock]):
+    """Locks of organisations or projects."""
+
+    def __init__(self) -> None:
+        super().__init__(asyncio.Lock)
+
+
+class NamedPlaces(Named[asyncio.Semaphore]):
+    """So many places for each name, given in the order of asking."""
 
     def __init__(self, places: int) -> None:
         assert places >= 1, "somebody has to come in"
-        self._places = places
-        self._names: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
-
-    def __repr__(self) -> str:
-        return f"NamedPlaces({self._places}, names={len(self._names)})"
-
-    def __call__(self, name: str) -> asyncio.Semaphore:
-        """The places of this name, one to be held with `async with`."""
-        places = self._names.get(name)
-        if places is None:
-            places = self._names[name] = asyncio.Semaphore(self._places)
-        return places
+        super().__init__(lambda: asyncio.Semaphore(places))
 
 
 class Turns:

@@ -2,17 +2,16 @@
 
 import json
 import select
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
 
 import pytest
 
 from api.edge import Patience
 from api.limits import ApiLimits
+from tests.conformance.wire import Connection, request_bytes
 from tests.serving import FINISH_S_MAX, Running, archive, archive_headers, serving
 
 DRIP_S = 0.02
@@ -31,28 +30,17 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield server
 
 
-class Wire:
-    """One connection, by bytes."""
+class Wire(Connection):
+    """One connection, by bytes, whose client takes its time."""
 
     def __init__(self, running: Running) -> None:
-        self.host, port = running.url.removeprefix("http://").split(":")
-        self._socket = socket.create_connection((self.host, int(port)), timeout=FINISH_S_MAX)
+        super().__init__(running.url, FINISH_S_MAX)
+        self.host = running.url.removeprefix("http://").partition(":")[0]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def send(self, data: bytes) -> None:
-        """Send all of it."""
-        self._socket.sendall(data)
-
-    def head(self, method: str, path: str, **headers: str) -> bytes:
-        """A request's head."""
-        lines = [f"{method} {path} HTTP/1.1", f"host: {self.host}"]
-        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-        return "\r\n".join([*lines, "", ""]).encode()
+    def head_of(self, method: str, path: str, **headers: str) -> bytes:
+        """The head of a request."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return request_bytes(method, path, {"host": self.host, **named})
 
     def drip(self, data: bytes) -> int:
         """One piece now and then until the server says something or hangs up: how many it took."""
@@ -111,7 +99,7 @@ def test_a_dripping_body_is_given_up(
     run_id = strict.create(template="external")
     with Wire(strict) as wire:
         authorization = f"Bearer {strict.key}"
-        wire.send(wire.head("POST", path.format(run=run_id), authorization=authorization, **announced))
+        wire.send(wire.head_of("POST", path.format(run=run_id), authorization=authorization, **announced))
         assert wire.drip(piece) > 1
         assert refused(*wire.rest()) == (408, "request_timeout")
     assert strict.http.get("/v1/workspace-runs").status_code == 200
@@ -129,7 +117,7 @@ def test_a_dripping_upload_leaves_nothing_and_frees_its_key(strict: Running, *, 
         path = strict.http.post(f"{path}-transfer", json=announced).json()["transfer"]["uploadUrl"]
     before = left_behind(strict)
     with Wire(strict) as wire:
-        wire.send(wire.head("PUT", path, content_length=str(len(data)), **headers) + data[:20])
+        wire.send(wire.head_of("PUT", path, content_length=str(len(data)), **headers) + data[:20])
         wire.drip(b"x")
         assert refused(*wire.rest()) == (408, "request_timeout")
     assert left_behind(strict) == before
@@ -141,7 +129,7 @@ def test_a_dripping_form_is_given_up(strict: Running, path: str) -> None:
     """Of the dashboard, before anybody is signed in."""
     with Wire(strict) as wire:
         form = {"origin": strict.url, "accept": "text/html", "content_length": "1000"}
-        head = wire.head("POST", path, content_type="application/x-www-form-urlencoded", **form)
+        head = wire.head_of("POST", path, content_type="application/x-www-form-urlencoded", **form)
         wire.send(head.replace(b"host: 127.0.0.1", f"host: {strict.url.removeprefix('http://')}".encode()))
         wire.drip(b"k")
         assert refused(*wire.rest()) == (408, "request_timeout")
@@ -151,7 +139,7 @@ def test_a_dripping_body_that_nobody_wants_gets_the_answer_that_it_had_coming(st
     """It is read and dropped, for so long as any other."""
     for path, status in (("/v1/workspace-runs", 401), ("/nowhere", 404)):
         with Wire(strict) as wire:
-            wire.send(wire.head("POST", path, content_length="1000"))
+            wire.send(wire.head_of("POST", path, content_length="1000"))
             wire.drip(b" ")
             assert refused(*wire.rest())[0] == status
 
@@ -161,7 +149,7 @@ def test_a_dripping_head_is_given_up(strict: Running, *, before: bool) -> None:
     """On a fresh connection and behind an answered request."""
     with Wire(strict) as wire:
         if before:
-            wire.send(wire.head("GET", "/healthz"))
+            wire.send(wire.head_of("GET", "/healthz"))
             assert wire._socket.recv(65536).startswith(b"HTTP/1.1 200")
         wire.send(b"GET /healthz HTTP/1.1\r\nx: ")
         assert wire.drip(b"a") > 1
@@ -202,7 +190,7 @@ def test_headers_behind_an_open_stream_are_not_kept_either(strict: Running) -> N
     run_id = strict.create()
     with Wire(strict) as wire:
         path = f"/v1/workspace-runs/{run_id}/events?stream=true"
-        wire.send(wire.head("GET", path, authorization=f"Bearer {strict.key}", accept="text/event-stream"))
+        wire.send(wire.head_of("GET", path, authorization=f"Bearer {strict.key}", accept="text/event-stream"))
         answer = b""
         while b"awaiting_archive" not in answer:
             answer += wire._socket.recv(65536)
@@ -224,7 +212,7 @@ def test_a_slow_line_is_waited_for(tmp_path: Path) -> None:
         for method, path, body, headers, status in uploads:
             with Wire(running) as wire:
                 announced = {"content_length": str(len(body)), "connection": "close"}
-                wire.send(wire.head(method, path, authorization=authorization, **announced, **headers))
+                wire.send(wire.head_of(method, path, authorization=authorization, **announced, **headers))
                 step = len(body) // 12 + 1
                 for start in range(0, len(body), step):
                     time.sleep(0.4)
