@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -109,9 +111,22 @@ def environment() -> Environment:
     made.filters["utc"] = readable_time
     made.filters["size"] = size_text
     made.filters["short_digest"] = short_digest
+    made.filters["whole_words"] = whole_words
     return made
 
 
 def readable_time(iso: str) -> str:
     """`2026-11-22 14:02:04 UTC` of an ISO time; a script writes the form that the reader chose."""
     return f"{iso[:10]} {iso[11:19]} UTC"
+
+
+def whole_words(text: str) -> Markup:
+    """Text of a command whose words with a hyphen stay on one line.
+
+    A browser breaks behind each hyphen, and what is left of `--policy` reads as the `--` before a command.
+    """
+    start, end = Markup('<span class="word">'), Markup("</span>")
+    parts = re.split(r"(\s+)", text)
+    return Markup().join(
+        piece for part in parts for piece in ((start, part, end) if "-" in part else (part,))
+    )

@@ -224,6 +224,43 @@ def test_nothing_scrolls_sideways(site: Site, page: Page, width: int) -> None:
     assert page.evaluate(wide) == 0
 
 
+@pytest.mark.parametrize("width", [360, 800])
+def test_the_head_stands_alike_whatever_the_status_is_called(site: Site, page: Page, width: int) -> None:
+    """A longer word moves nothing: the command and what can be done share a line of their own."""
+    page.set_viewport_size({"width": width, "height": 800})
+    waiting = site.create("exit 1")
+    open_run(page, waiting)
+    expect(page.locator("#run-status")).to_have_text("Waiting for archive")
+    first = head_of(page)
+    site.upload_and_start(waiting)
+    expect(page.locator("#run-status")).to_have_text("Failed, exit 1")
+    expect(page.locator("#proof-chip")).to_have_text("Verified by server")
+    assert head_of(page) == first
+
+
+def head_of(page: Page) -> list[float]:
+    """Where the command and the button begin, in pixels from the top."""
+    return [
+        page.locator(f".rline {part}").evaluate("(e) => e.getBoundingClientRect().top")
+        for part in ("h1", ".end")
+    ]
+
+
+def test_a_long_command_is_shown_whole_in_the_panel(site: Site, page: Page) -> None:
+    """The panel scrolls where the page does not; options of the command are not cut behind a hyphen."""
+    page.set_viewport_size({"width": 1100, "height": 600})
+    words = " ".join(f"--option-{number}" for number in range(400))
+    open_run(page, site.run(f"true {words}"))
+    page.locator("#again summary").click()
+    panel = page.locator("#again .panel")
+    panel.locator(".hint").scroll_into_view_if_needed()
+    expect(panel.locator(".hint")).to_be_in_viewport(ratio=1)
+    assert panel.evaluate("(e) => e.getBoundingClientRect().bottom") <= 600
+    lines = panel.locator(".word").evaluate_all("(all) => all.map((e) => e.getBoundingClientRect().height)")
+    assert len(lines) > 400
+    assert len(set(lines)) == 1
+
+
 def test_an_unknown_run_is_not_found_in_words(site: Site, page: Page, watched: Watch) -> None:
     """With what to look at, and a way back to the list: whatever the address is made of."""
     watched.expect("status of 404")
