@@ -71,6 +71,51 @@ def _run_again(page: Page) -> None:
     page.locator("#again summary").click()
 
 
+def _searched(page: Page) -> None:
+    page.get_by_label("Search in the log").fill("case_0")
+    page.locator("#log mark").first.wait_for()
+
+
+def _section(name: str) -> Callable[[Page], None]:
+    def show(page: Page) -> None:
+        page.get_by_role("navigation", name="In this panel").get_by_role("link", name=name).click()
+
+    return show
+
+
+def _menu(page: Page) -> None:
+    """The one menu of a narrow window; of a wide one that of the projects."""
+    page.locator(".top summary:visible").first.click()
+
+
+def _account(page: Page) -> None:
+    page.locator(".top summary:visible").last.click()
+
+
+def _more_filters(page: Page) -> None:
+    page.locator("summary", has_text="More").click()
+
+
+def _start(page: Page) -> None:
+    page.locator("summary", has_text="Start a run").click()
+
+
+def _extend(page: Page) -> None:
+    page.locator("summary", has_text="Extend").click()
+
+
+def _key_made(page: Page) -> None:
+    _new_key(page)
+    page.locator("#key-name").fill("photographed")
+    page.get_by_role("button", name="Create", exact=True).click()
+    page.get_by_role("heading", name="The key, shown this once").wait_for()
+
+
+def _new_project(page: Page) -> None:
+    page.get_by_role("button", name="Create a project").click()
+    page.get_by_role("dialog", name="Create a project").wait_for()
+
+
 def _asked_to_cancel(page: Page) -> None:
     page.locator("#cancel summary").click()
 
@@ -87,12 +132,17 @@ PAGES = (
     Shown("runs-filtered", lambda _: "/workspace-runs?q=done&meta=branch%3Dmain&since=7d"),
     Shown("runs-no-match", lambda _: "/workspace-runs?q=nothing+says+this&to=2020-01-01"),
     Shown("runs-keyboard", lambda _: "/workspace-runs", lambda page: page.keyboard.press("j")),
+    Shown("runs-menu", lambda _: "/workspace-runs", _menu),
+    Shown("runs-account", lambda _: "/workspace-runs", _account),
+    Shown("runs-more", lambda _: "/workspace-runs", _more_filters),
+    Shown("runs-start", lambda _: "/workspace-runs", _start),
     Shown("artifacts-empty", lambda _: "/artifacts", empty=True),
     Shown("artifacts", lambda _: "/artifacts"),
     Shown("sandboxes-empty", lambda _: "/sandboxes", empty=True),
     Shown("sandboxes", lambda _: "/sandboxes"),
     Shown("sandboxes-ended", lambda _: "/sandboxes?status=ended"),
     Shown("sandboxes-kill", lambda _: "/sandboxes", _kill),
+    Shown("sandboxes-extend", lambda _: "/sandboxes", _extend),
     Shown("usage-empty", lambda _: "/usage", empty=True),
     Shown("usage", lambda _: "/usage"),
     Shown("usage-month", lambda _: "/usage?range=month", _tables),
@@ -104,6 +154,11 @@ PAGES = (
     Shown("run-waiting", lambda site: f"/workspace-runs/{site.ids['waiting']}"),
     Shown("run-replay", lambda site: f"/workspace-runs/{site.ids['failed']}", _in_the_past),
     Shown("run-again", lambda site: f"/workspace-runs/{site.ids['failed']}", _run_again),
+    Shown("run-search", lambda site: f"/workspace-runs/{site.ids['failed']}", _searched),
+    *(
+        Shown(f"run-{name.lower()}", lambda site: f"/workspace-runs/{site.ids['succeeded']}", _section(name))
+        for name in ("Evidence", "Artifacts", "Source", "Commands")
+    ),
     Shown("run-cancel", lambda site: f"/workspace-runs/{site.ids['running']}", _asked_to_cancel),
     Shown("run-live", lambda site: f"/workspace-runs/{site.ids['running']}"),
     *(
@@ -128,6 +183,8 @@ PAGES = (
     Shown("keys", lambda _: "/keys"),
     Shown("keys-create", lambda _: "/keys", _new_key),
     Shown("keys-revoke", lambda _: "/keys", _revoke),
+    Shown("keys-project", lambda _: "/keys", _new_project),
+    Shown("keys-made", lambda _: "/keys", _key_made),
     Shown("not-found", lambda _: "/workspace-runs/wsr_01m7zk0q8w", expected="status of 404"),
     Shown("not-found-stranger", lambda _: "/nowhere", signed_in=False, expected="status of 404"),
     Shown("link-used", lambda _: "/auth/link?token=used", signed_in=False, expected="status of 410"),

@@ -8,6 +8,12 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.samples import Site
 
+UNCOVERED = """(part) => {
+  const { left, right, top, bottom } = part.getBoundingClientRect();
+  const places = [[left + 2, top + 2], [right - 2, bottom - 2]];
+  return places.every(([x, y]) => document.elementFromPoint(x, y)?.closest("button") === part);
+}"""
+
 
 def test_an_artifact_is_downloaded_as_a_file(page: Page, site: Site) -> None:
     """A page that a command wrote is never opened as one of ours."""
@@ -48,6 +54,18 @@ def test_a_sandbox_is_extended_and_killed_after_a_question(page: Page, site: Sit
     page.get_by_role("link", name="Ended").click()
     expect(row).to_contain_text("killed")
     assert site.http.get(f"/v1/sandboxes/{sandbox}").json()["sandbox"]["status"] == "destroyed"
+
+
+def test_a_menu_in_a_list_is_seen_whole_on_a_phone(page: Page, site: Site) -> None:
+    """Each choice can be touched where it stands, below the list's end too; nothing scrolls sideways."""
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto(f"/sandboxes?q={site.warm()}")
+    page.locator("td summary", has_text="Extend").click()
+    choices = page.locator("td .menu button")
+    expect(choices).to_have_count(3)
+    for choice in choices.all():
+        assert choice.evaluate(UNCOVERED), choice.inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 
 def test_a_preview_is_shown_with_its_address_and_revoked(page: Page, site: Site) -> None:

@@ -143,6 +143,22 @@ def test_the_raw_log_is_downloaded(page: Page, site: Site) -> None:
     assert download.value.path().read_bytes() == run.output().encode()
 
 
+def test_what_a_search_finds_moves_nothing_on_a_phone(page: Page, site: Site) -> None:
+    """It stands where the other tools were, which are back when the search is over."""
+    page.set_viewport_size({"width": 360, "height": 780})
+    log = Log(page).open(record(site.http, *[out(f"line {n}\n") for n in range(1, 101)]).run_id)
+    expect(log.line(100)).to_be_visible()
+    before = log.scroller.bounding_box()
+    field = page.get_by_label("Search in the log")
+    field.fill("line")
+    expect(page.locator("#log .hits")).to_have_text(re.compile("of 100$"))
+    assert log.scroller.bounding_box() == before
+    page.get_by_role("button", name="Next match").click()
+    field.fill("")
+    expect(page.get_by_role("button", name="stderr")).to_be_visible()
+    assert log.scroller.bounding_box() == before
+
+
 def test_the_log_works_on_a_phone(page: Page, site: Site) -> None:
     """Wrapped, without times, nothing wider than the window, and followed."""
     page.set_viewport_size({"width": 360, "height": 780})
