@@ -13,6 +13,8 @@ from evidence.wording import counted
 
 FINDINGS_MAX = 1000
 """Findings that are told one by one; a log that holds more is broken anyway."""
+CREATION_EVENTS = 1
+"""Events of a run when its first entry is written, in the transaction of that very event (P5.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,10 @@ class History:
             if entry.is_run:
                 self.runs.append(entry.stream)
                 self.unsealed.add(entry.stream)
+                if new.size != CREATION_EVENTS:
+                    # Else a first seal would pass for the creation, and a second one for the first.
+                    detail = f"Its first entry has {counted(new.size, 'event')}: its creation was not logged."
+                    self._find("E_LOG_FORK", detail, entry.stream, index)
             return
         fault = _fork(known, new) or (_second_seal(known, new) if entry.is_run else None)
         if fault is not None:

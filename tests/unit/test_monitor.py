@@ -124,7 +124,9 @@ def test_redactions_grow_by_one_each(server: TileServer, watch: Watcher) -> None
         ([run_entry("x", 1), run_entry("x", 1)], "E_DOUBLE_SEAL"),
         ([run_entry("r0", 9, "other")], "E_LOG_FORK"),
         ([run_entry("r0", 8)], "E_LOG_FORK"),
-        ([run_entry("x", 3), run_entry("x", 2)], "E_LOG_FORK"),
+        ([run_entry("x", 1), run_entry("x", 3), run_entry("x", 2)], "E_LOG_FORK"),
+        ([run_entry("x", 9)], "E_LOG_FORK"),
+        ([run_entry("x", 0)], "E_LOG_FORK"),
         ([stream_entry("org_a", 5), stream_entry("org_a", 4)], "E_LOG_FORK"),
         ([stream_entry("org_a", 5), stream_entry("org_a", 5, "other")], "E_LOG_FORK"),
         ([b"nothing"], "E_FORMAT"),
@@ -141,6 +143,16 @@ def test_an_entry_that_cannot_be_is_found(
         report = watch()
         assert (codes(report), report.exit_code) == ([code], 1)
         assert report.findings[0].entry == 599 + len(entries)
+
+
+def test_a_seal_that_passes_for_a_creation_hides_no_second_one(server: TileServer, watch: Watcher) -> None:
+    """A log that leaves the creation out could show two endings of a run as its beginning and its end."""
+    server.log.entries += [run_entry("x", 9, "one ending"), run_entry("x", 12, "another")]
+    report = watch()
+    assert [(found.code, found.stream, found.entry) for found in report.findings] == [
+        ("E_LOG_FORK", "wsr_x", 600)
+    ]
+    assert "creation" in report.findings[0].message
 
 
 def test_a_run_that_the_server_does_not_have_is_missing(server: TileServer, watch: Watcher) -> None:
