@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from evidence.canonical import FormatError
 from evidence.chain import Header
-from evidence.fold import OUTPUT_TYPES
+from evidence.fold import OUTPUT_EVENT_BYTES_MAX, OUTPUT_TYPES
 from evidence.record import HASH_BYTES
 from evidence.verdict import VerificationError
 
@@ -26,6 +26,8 @@ class AbsentPayloads:
 
     def __init__(self) -> None:
         self.types: set[str] = set()
+        self.output_bytes_max = dict.fromkeys(OUTPUT_TYPES, 0)
+        """By type, how many raw bytes of output the absent payloads can have held together."""
         self._seqs = array("Q")
         self._commitments = bytearray()
         self._flags = bytearray()
@@ -41,6 +43,8 @@ class AbsentPayloads:
         self._seqs.append(header.seq)
         self._commitments += header.commitment
         self._flags.append(_IS_OUTPUT if header.type in OUTPUT_TYPES else 0)
+        if header.type in OUTPUT_TYPES:  # a payload is never shorter than the output in it
+            self.output_bytes_max[header.type] += min(header.payload_size, OUTPUT_EVENT_BYTES_MAX)
 
     def record(self, event: Mapping[str, Any]) -> None:
         """Match a `redaction` event with the payloads that it names.
@@ -88,7 +92,9 @@ def targets_of(event: Mapping[str, Any]) -> Iterator[tuple[int, bytes]]:
         raise FormatError("a redaction has a list of targets")
     for target in cast("list[object]", targets):
         match target:
-            case {"seq": int(seq), "commitment": str(bound)} if seq > 0 and _HEX_HASH.fullmatch(bound):
+            case {"seq": int(seq), "commitment": str(bound)} if (
+                type(seq) is int and seq > 0 and _HEX_HASH.fullmatch(bound)
+            ):  # to Python, `true` is an int
                 yield seq, bytes.fromhex(bound)
             case _:
                 raise FormatError("a target of a redaction has a seq and the hex commitment of that event")

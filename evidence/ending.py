@@ -97,6 +97,14 @@ def judge_output(contents: Contents, seal: Mapping[str, Any] | None) -> None:
             raise VerificationError(
                 "E_STREAM_DIGEST", f"{name}: sealed {seal[name]}, found {value}.", seal["seq"]
             )
+    for kind in contents.absent.types:
+        least = contents.digests.size(kind)
+        most = least + contents.absent.output_bytes_max[kind]
+        sealed = seal[f"{kind}Bytes"]
+        if type(sealed) is not int or not least <= sealed <= most:
+            told = sealed if type(sealed) is int else "no number"
+            detail = f"{kind}Bytes: sealed {told}, possible {least} to {most}."
+            raise VerificationError("E_STREAM_DIGEST", detail, seal["seq"])
 
 
 def judge_artifact(contents: Contents, artifact_id: str, chunks: Iterable[bytes]) -> None:

@@ -298,6 +298,10 @@ class StreamDigests:
         self._bytes[kind] += len(raw)
         self._hashes[kind].update(raw)
 
+    def size(self, kind: str) -> int:
+        """Raw bytes of one stream so far."""
+        return self._bytes[kind]
+
     def fields(self) -> dict[str, int | str]:
         """The four fields that the seal holds."""
         return {

@@ -12,6 +12,7 @@ from evidence.attestation import SealedRun, attest
 from evidence.bundle import ATTESTATIONS, TEST_RESULT
 from evidence.canonical import decode, encode
 from evidence.dsse import parse_envelope, sign_envelope
+from evidence.fold import RunFold, raw_bytes
 from evidence.record import encode_base64, format_time
 from tests.evidence_samples import (
     ATTESTATION_KEY,
@@ -174,6 +175,29 @@ def redacted(dropped: set[int], named: list[dict[str, Any]]) -> bytes:
 def target(seq: int) -> dict[str, Any]:
     """What a redaction says of this event."""
     return {"seq": seq, "commitment": (rows()[seq - 1].redacted().commitment or b"").hex()}
+
+
+@TAMPERINGS.caught_as("E_STREAM_DIGEST")
+def a_seal_of_more_or_less_than_erased_output_can_be(draw: Draw) -> Tampered:
+    """Less than what is left, more than what is left and all that was erased, or no number at all."""
+    erased = draw(OUTPUT)
+    kind = event(erased)["type"]
+    left = sum(len(raw_bytes(event(seq))) for seq in OUTPUTS if seq != erased and event(seq)["type"] == kind)
+    most = left + rows()[erased - 1].payload_size
+    numbers = st.integers(-(2**40), left - 1) | st.integers(most + 1, 2**40)
+    false = draw(numbers | st.sampled_from(["", True, None]))
+    fold = RunFold()
+    for one in map(event, range(1, TERMINAL)):
+        fold.apply(one)
+    setattr(fold, f"{kind}_bytes", false)
+    evidence = encode(fold.evidence())
+    seal = {f"{kind}Bytes": false, "evidenceSha256": sha256(evidence).hexdigest()}
+    changed = [item.redacted() if item.seq == erased else item for item in rows()]
+    changed[TERMINAL - 1] = row(encode(event(TERMINAL) | {"workspaceRun": fold.run_view()}))
+    changed[SEAL - 1] = row(encode(event(SEAL) | seal))
+    leaf = {"type": "redaction", "targets": [target(erased)], "reason": "secret", "actor": "key_k1"}
+    changed.append(numbered(leaf, SIZE + 1, format_time(changed[-1].created_at_ms)))
+    return Tampered(whole_bundle(changed, evidence=evidence), SEAL)
 
 
 @TAMPERINGS.caught_as("E_REDACTION_UNRECORDED")

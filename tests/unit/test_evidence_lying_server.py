@@ -239,6 +239,7 @@ def test_what_is_never_redacted_cannot_be_a_target(seq: int) -> None:
         [{"seq": 7}],
         [{"seq": "7", "commitment": "00" * 32}],
         [{"seq": 0, "commitment": "00" * 32}],
+        [{"seq": True, "commitment": "00" * 32}],  # to Python, `true` is 1
     ],
 )
 def test_a_redaction_that_cannot_be_read_is_refused(targets: Any) -> None:

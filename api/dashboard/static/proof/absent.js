@@ -8,6 +8,8 @@ import { VerificationError } from "./verdict.js";
 /** @typedef {import("./chain.js").Header} Header */
 
 export const OUTPUT_TYPES = new Set(["stdout", "stderr"]);
+/** Raw bytes of one output event (P1.3). */
+export const OUTPUT_EVENT_BYTES_MAX = 64 * 1024;
 const ABSENT_MAX = 1_000_000;
 const HEX_HASH = /^[0-9a-f]{64}$/;
 
@@ -16,17 +18,22 @@ export class AbsentPayloads {
   constructor() {
     /** @type {Set<string>} */
     this.types = new Set();
+    /** By type, how many raw bytes of output the absent payloads can have held together. @type {Map<string, number>} */
+    this.outputBytesMax = new Map();
     /** @type {Map<number, {commitment: string, isOutput: boolean, isRecorded: boolean}>} */
     this._events = new Map();
   }
 
   /** @param {Header} header */
-  add({ seq, type, commitment }) {
+  add({ seq, type, payloadSize, commitment }) {
     if (this._events.size >= ABSENT_MAX) {
       throw new VerificationError("E_FORMAT", `More than ${ABSENT_MAX} payloads are absent.`, seq);
     }
     this.types.add(type);
     this._events.set(seq, { commitment, isOutput: OUTPUT_TYPES.has(type), isRecorded: false });
+    // A payload is never shorter than the output in it.
+    const most = (this.outputBytesMax.get(type) ?? 0) + Math.min(payloadSize, OUTPUT_EVENT_BYTES_MAX);
+    this.outputBytesMax.set(type, most);
   }
 
   /** Match a `redaction` event with the payloads that it names. @param {{[key: string]: unknown}} event */

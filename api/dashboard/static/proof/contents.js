@@ -5,7 +5,7 @@
 // @ts-check
 
 import { FormatError, decodeAscii, decodeBase64, decodeLossy, decodeUtf8, encodeBase64 } from "./bytes.js";
-import { AbsentPayloads, OUTPUT_TYPES } from "./absent.js";
+import { AbsentPayloads, OUTPUT_EVENT_BYTES_MAX, OUTPUT_TYPES } from "./absent.js";
 import { RunFold, StreamDigests, rawBytes } from "./fold.js";
 import { ProfileError, decodeCanonical } from "./json.js";
 import { SALT_BYTES } from "./record.js";
@@ -16,7 +16,6 @@ import { VerificationError } from "./verdict.js";
 /** @typedef {{salt: Uint8Array, payload: Uint8Array}} Opened */
 
 const RUN_PREFIX = "wsr_";
-const OUTPUT_EVENT_BYTES_MAX = 64 * 1024;
 const KEPT_BYTES_MAX = 16 * 1024 * 1024;
 /** Changed events that are listed by number. */
 const CHANGED_MAX = 100;

@@ -91,10 +91,20 @@ export function judgeOutput(contents) {
   contents.raiseComplaint("output");
   const { seal, absent } = contents;
   if (seal === null) return;
-  for (const [name, value] of Object.entries(contents.digests.fields())) {
+  const found = contents.digests.fields();
+  for (const [name, value] of Object.entries(found)) {
     const isAbsent = [...absent.types].some((type) => name.startsWith(type));
     if (!isAbsent && seal[name] !== value) {
       throw new VerificationError("E_STREAM_DIGEST", `${name}: sealed ${seal[name]}, found ${value}.`, seal.seq);
+    }
+  }
+  for (const [type, bytesMax] of absent.outputBytesMax) {
+    const least = Number(found[`${type}Bytes`]);
+    const sealed = seal[`${type}Bytes`];
+    if (!Number.isInteger(sealed) || sealed < least || sealed > least + bytesMax) {
+      const told = Number.isInteger(sealed) ? sealed : "no number";
+      const detail = `${type}Bytes: sealed ${told}, possible ${least} to ${least + bytesMax}.`;
+      throw new VerificationError("E_STREAM_DIGEST", detail, seal.seq);
     }
   }
 }
