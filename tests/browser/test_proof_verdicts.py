@@ -1,20 +1,24 @@
 """The verifier in the page says what the reference says: of every published bundle, of every tampering."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from evidence import attestation
+from evidence.canonical import decode
 from evidence.checkpoint import parse_checkpoint
 from evidence.verify import verify_bundle
 from tests.browser.judged import COMPARED, PageVerifier, compared
 from tests.depth import examples
+from tests.evidence_samples import example_events, members, record, repack
 from tests.spec.vectors import DEFAULTS, FOLDER, INDEX
 from tests.tampering import contents, heads, records
 from tests.tampering.kit import Tampered, Tampering
-from tests.whole_proof import POLICY, RUN, WHOLE, judge_whole
+from tests.whole_proof import POLICY, RUN, WHOLE, judge_whole, whole_bundle
 
 BUNDLES = json.loads((FOLDER / INDEX).read_bytes())["bundles"]
 TAMPERINGS = [
@@ -74,6 +78,63 @@ def test_each_tampering_gets_the_verdict_of_the_reference(
     assert found["code"] == tampering.code, found["message"]
     if tampering.code != "E_FORMAT":
         assert {name: found[name] for name in COMPARED} == compared(reference)
+
+
+def signed(change: Callable[[list[dict[str, Any]]], None]) -> bytes:
+    """The example without its artifacts, changed, recorded, attested and signed by the server."""
+    events = [{name: one[name] for name in one if name != "seq"} for one in example_events()[:14]]
+    kept = [one for one in events if not one["type"].startswith("artifact")]
+    change(kept)
+    recorded = record(kept)
+    contents = members(whole_bundle(recorded.rows, evidence=recorded.evidence))
+    del contents["artifacts/art_r1"]
+    return repack(contents)
+
+
+def a_sandbox_that_is_taken_back(events: list[dict[str, Any]]) -> None:
+    """A second event of the same status says that there is none."""
+    at = next(at for at, one in enumerate(events) if one.get("status") == "starting")
+    events.insert(at + 1, events[at] | {"sandboxId": None})
+
+
+def a_reason_that_is_no_text(events: list[dict[str, Any]]) -> None:
+    """Nothing can be attested then."""
+    events[-1] |= {"status": "failed", "failureReason": ["command_exit"]}
+
+
+def a_command_that_is_no_text(events: list[dict[str, Any]]) -> None:
+    """The browser would make one of it."""
+    events[0]["request"] = events[0]["request"] | {"command": 5}
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "code"),
+    [
+        (a_sandbox_that_is_taken_back, "COMPLETE", None),
+        (a_reason_that_is_no_text, "FAILED", "E_FORMAT"),
+        (a_command_that_is_no_text, "FAILED", "E_FORMAT"),
+    ],
+)
+def test_what_only_a_liar_records_gets_the_verdict_of_the_reference(
+    verifier: PageVerifier,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[list[dict[str, Any]]], None],
+    verdict: str,
+    code: str | None,
+) -> None:
+    """Facts of another kind than a server records, attested as a careless verifier would expect it."""
+
+    def careless(data: bytes) -> dict[str, Any]:
+        found = decode(data)
+        return found | {"command": str(found["command"]), "failureReason": str(found.get("failureReason"))}
+
+    monkeypatch.setattr(attestation, "decode", careless)
+    bundle = signed(change)
+    monkeypatch.undo()
+    found = verifier.verdict(bundle, POLICY, expected_run=RUN)
+    reference = judge_whole(bundle)
+    assert {name: found[name] for name in COMPARED} == compared(reference), found["message"]
+    assert (reference.verdict, reference.code) == (verdict, code)
 
 
 def test_untouched_it_is_complete(verifier: PageVerifier) -> None:

@@ -74,7 +74,7 @@ async function factsOf(run) {
 async function testResult({ evidence, archive, evidenceFile }) {
   const result = resultOf(evidence);
   if (!archive || result === null) return null;
-  const command = await inline("command", encodeUtf8(evidence.command), "text/plain");
+  const command = await inline("command", encodeUtf8(textOf(evidence.command)), "text/plain");
   const configuration = [
     { ...command, annotations: { timeoutMs: evidence.timeoutMs } },
     await inline("template", encodeUtf8(canonicalText(evidence.template)), "application/json"),
@@ -89,6 +89,9 @@ function resultOf({ status, exitCode, failureReason, artifactErrors }) {
     if (exitCode) return "FAILED";
     return artifactErrors.length ? "WARNED" : "PASSED";
   }
+  if (status === "failed" && typeof failureReason === "object" && failureReason !== null) {
+    throw new FormatError("a failure's reason is no list and no object");
+  }
   return status === "failed" && JUDGED_FAILURES.includes(failureReason) ? "FAILED" : null;
 }
 
@@ -97,7 +100,7 @@ function provenance({ evidence, archive, evidenceFile, checkpointFile, runUri, b
   if (!evidence.artifacts.length) return null;
   const subject = evidence.artifacts.map((/** @type {Statement} */ artifact) => ({
     name: artifact.path,
-    uri: `${runUri}/artifacts/${segment(artifact.id)}`,
+    uri: `${runUri}/artifacts/${segment(textOf(artifact.id))}`,
     digest: sha256Of(artifact.sha256),
   }));
   const buildDefinition = {
@@ -179,6 +182,12 @@ const present = (fields) =>
 function sha256Of(value) {
   if (typeof value !== "string" || !HEX_HASH.test(value)) throw new FormatError("a digest is 64 lowercase hex digits");
   return { sha256: value };
+}
+
+/** What is a text; the browser would make one of anything. @param {unknown} value @returns {string} */
+function textOf(value) {
+  if (typeof value !== "string") throw new FormatError("a command and the id of an artifact are texts");
+  return value;
 }
 
 /** An origin as a URI (RFC 3986), normalised as in-toto asks. @param {string} origin */

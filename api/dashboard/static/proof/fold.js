@@ -88,14 +88,14 @@ export class RunFold {
     const { runId: _runId, actor: _actor, artifactsRequested: _requested, ...created } = this._created;
     const view = {
       ...created,
-      ...this._facts,
+      ...present(this._facts),
       status: this.status,
       artifacts: this.artifacts,
       artifactIds: this.artifacts.map((artifact) => artifact.id),
       artifactErrors: this._artifactErrors,
       output: { stdoutBytes: this.stdoutBytes, stderrBytes: this.stderrBytes, truncated: this._truncated },
     };
-    const cleanup = this._cleanupStatus ?? ("sandboxId" in this._facts ? "pending" : undefined);
+    const cleanup = this._cleanupStatus ?? ((this._facts.sandboxId ?? null) === null ? undefined : "pending");
     return { ...view, ...present({ cleanupStatus: cleanup }), ...this._ending() };
   }
 
@@ -121,9 +121,9 @@ export class RunFold {
     this._template = template(event);
   }
 
-  /** @param {Event} facts Those that are null are absent. */
+  /** @param {Event} facts Those that are null are absent, also where they were told before. */
   tell(facts) {
-    this._facts = { ...this._facts, ...present(facts) };
+    this._facts = { ...this._facts, ...facts };
   }
 
   /** @param {Event} event */
