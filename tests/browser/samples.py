@@ -89,6 +89,8 @@ mkdir -p out && printf '{"failed": 1}\\n' > out/report.json
 exit 1
 """
 PASSING = "for n in 1 2 3; do echo line $n; done; mkdir -p out; echo done > out/summary.txt"
+RUNNING_MS = 60 * 60 * 1000
+"""Longer than it takes to look at every page, on a busy machine too."""
 METADATA = {"repository": "acme/ledger", "branch": "main", "commit": "7be2d10"}
 
 
@@ -106,7 +108,8 @@ def fill(site: Site) -> None:
     opened = site.http.post(f"/v1/sandboxes/{site.ids['warm']}/previews", json={"port": 8000})
     site.ids["preview"] = opened.json()["preview"]["id"]
     site.ids["waiting"] = site.create("pytest -q", metadata=METADATA)
-    site.ids["running"] = site.start("for n in $(seq 1 100000); do echo tick $n; sleep 1; done")
+    ticking = "for n in $(seq 1 100000); do echo tick $n; sleep 1; done"
+    site.ids["running"] = site.start(ticking, timeoutMs=RUNNING_MS)
     site.wait_for(site.ids["running"], "running")
     made = site.http.post("/v1/projects", json={"name": "payments"})
     assert made.status_code == 201, made.text
