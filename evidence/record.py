@@ -20,7 +20,8 @@ SEQ_DIGITS_MAX = 15
 TIME_CHARS = len("2026-11-22T14:03:00.000Z")
 
 TYPE = re.compile(r"[a-z_]{1,32}", re.ASCII)
-_SECOND = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}", re.ASCII)
+_SECOND = re.compile(r"\d{4}-\d{2}-\d{2}T(?:[01]\d|2[0-3]):\d{2}:\d{2}", re.ASCII)
+"""Hours end at 23: from 3.14 on Python also reads 24:00:00, a second spelling of the next midnight."""
 STREAM_ID = re.compile(r"(?:wsr|org)_[A-Za-z0-9]{1,64}", re.ASCII)
 """A stream is a run or an organisation (P2.3a); the suffix has no separator of any format it is put in."""
 

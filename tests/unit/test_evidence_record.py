@@ -1,5 +1,8 @@
 """Records: eight lines, one spelling for each value, one hash for chain and tree (PROOF P2)."""
 
+from datetime import datetime
+from typing import Self
+
 import pytest
 
 from evidence.canonical import FormatError, canonical, decode, encode
@@ -149,6 +152,20 @@ def test_only_ascii_digits_make_a_time(text: str) -> None:
     """The same for the digits of a time."""
     with pytest.raises(FormatError, match="time"):
         parse_time(text)
+
+
+def test_hours_end_at_23_whatever_python_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From 3.14 on Python takes 24:00:00 for the next midnight, which has a spelling (P9.3)."""
+
+    class Lenient(datetime):
+        @classmethod
+        def fromisoformat(cls, date_string: str, /) -> Self:
+            return super().fromisoformat(date_string.replace("T24:", "T00:"))
+
+    monkeypatch.setattr("evidence.record.datetime", Lenient)
+    assert parse_time("2031-11-22T23:00:00.000Z")
+    with pytest.raises(FormatError, match="time"):
+        parse_time("2031-11-22T24:00:00.000Z")
 
 
 @pytest.mark.parametrize("text", ["é", "AAA", "AA AA", "AAAA\n", "AAAB=", "AA=="[:3], "AB=="])
