@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evidence.canonical import FormatError, ProfileError, canonical, decode, parse
-from evidence.note import ED25519, Verifier
+from evidence.note import ED25519, Verifier, is_key_name
 from evidence.record import leaf_hash
 from tests.browser.judged import PageVerifier
 from tests.depth import examples
@@ -228,6 +228,16 @@ def test_published_notes_and_keys_are_judged_alike(verifier: PageVerifier) -> No
     assert verifier.call(OPEN_NOTES, cases) == expected
     keys = published["keys"]
     assert verifier.call(READ_KEYS, [one["key"] for one in keys]) == [one["valid"] for one in keys]
+
+
+def test_any_character_of_a_key_name_is_judged_alike(verifier: PageVerifier) -> None:
+    """All of the plane that holds the spaces; what one language calls a space is none to another."""
+    names = ["+", *(f"a{chr(code)}b" for code in range(0x10000) if not 0xD800 <= code < 0xE000)]
+    source = """async (load, names) => {
+      const { isKeyName } = await load("note");
+      return names.filter(isKeyName);
+    }"""
+    assert verifier.call(source, names) == [name for name in names if is_key_name(name)]
 
 
 def test_published_policies_are_judged_alike(verifier: PageVerifier) -> None:

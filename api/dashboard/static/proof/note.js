@@ -25,9 +25,10 @@ const LOW_ORDER_Y = new Set([
   0x05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826n,
 ]);
 
+// White_Space is Unicode's; `\s` of this language holds U+FEFF too, which is no space.
 // eslint-disable-next-line no-control-regex
-const NAME = /^[^\s+\x00-\x20\x7f-\x9f]+$/u;
-const SIGNATURE_LINE = /^\u2014 (\S+) (\S+)$/u;
+const NAME = /^[^\p{White_Space}+\x00-\x20\x7f-\x9f]+$/u;
+const SIGNATURE_LINE = /^\u2014 (\P{White_Space}+) (\P{White_Space}+)$/u;
 // eslint-disable-next-line no-control-regex
 const CONTROL = /[\x00-\x09\x0b-\x1f]/;
 
