@@ -7,6 +7,7 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import (
@@ -140,6 +141,16 @@ def _our_fault(request: Request) -> Refusal:
     return Refusal("internal_error", f"The server failed. Report request {request_id} to its operator.")
 
 
+def _methods(request: Request) -> list[str]:
+    """What the path of this request does answer, over all routes that have it."""
+    app: FastAPI = request.app
+    found: set[str] = set()
+    for route in app.router.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return sorted(found)
+
+
 async def framework_error(request: Request, error: Exception) -> Response:
     """What Starlette refuses by itself (unknown path, wrong method, bad request) in the same envelope."""
     assert isinstance(error, HTTPException)
@@ -148,7 +159,15 @@ async def framework_error(request: Request, error: Exception) -> Response:
             "not_found", f"There is no route {request.url.path[:200]}. Check the path: /docs lists them."
         )
     elif error.status_code == 405:
-        refusal = Refusal("method_not_allowed", f"{request.url.path[:200]} does not answer {request.method}.")
+        methods = _methods(request)
+        refusal = Refusal(
+            "method_not_allowed",
+            f"{request.url.path[:200]} does not answer {request.method}. Use {' or '.join(methods)}.",
+            {"allowed": methods},
+        )
+        answer = await refused(request, refusal)
+        answer.headers["allow"] = ", ".join(methods)  # RFC 9110, 15.5.6
+        return answer
     else:
         refusal = Refusal("invalid_request", f"The request could not be read: {error.detail}")
     return await refused(request, refusal)

@@ -144,6 +144,28 @@ def test_the_framework_answers_in_the_same_envelope(running: Running) -> None:
     _error(running.http.patch("/v1/workspace-runs"), 405, "method_not_allowed")
 
 
+@pytest.mark.parametrize(
+    ("path", "method", "allowed"),
+    [
+        ("/v1/workspace-runs", "DELETE", ["GET", "POST"]),
+        ("/v1/workspace-runs/wsr_x", "HEAD", ["GET"]),
+        ("/v1/workspace-runs/wsr_x/events", "OPTIONS", ["GET", "POST"]),
+        ("/v1/artifacts/art_x", "PUT", ["DELETE", "GET"]),
+        ("/.well-known/api-catalog", "POST", ["GET", "HEAD"]),
+    ],
+)
+def test_a_wrong_method_is_told_the_right_ones(
+    running: Running, path: str, method: str, allowed: list[str]
+) -> None:
+    """405 names them in `Allow` (RFC 9110, 15.5.6), in the details and in words."""
+    answer = running.http.request(method, path)
+    assert answer.headers["allow"] == ", ".join(allowed)
+    if method != "HEAD":
+        error = _error(answer, 405, "method_not_allowed")
+        assert error["details"] == {"allowed": allowed}
+        assert " or ".join(allowed) in error["message"]
+
+
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer nope", "Basic abc", "Bearer ä"])
 def test_without_a_valid_key_nothing_is_told(running: Running, header: str | None) -> None:
     """401 `unauthorized`, whatever is wrong with the credential."""
