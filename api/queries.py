@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,7 +13,6 @@ from starlette.responses import Response
 from api.limits import ApiLimits
 from eventstore.log import Answer
 from eventstore.views import Place, ViewQuery
-from runs.decide import STATUSES
 from runs.refusal import Refusal
 from runs.service import Page
 
@@ -60,28 +61,45 @@ def flag(request: Request, name: str) -> bool:
 
 
 def view_query(request: Request, org_id: str, limits: ApiLimits, *, parent: str | None = None) -> ViewQuery:
-    """`limit`, `cursor`, `projectId`, `status` and `metadata.*` of a listing."""
-    parameters = request.query_params
-    labels = {
-        name.removeprefix("metadata."): value
-        for name, value in parameters.multi_items()
-        if name.startswith("metadata.") and name != "metadata."
-    }
-    if len(labels) > FILTERS_MAX:
-        raise Refusal("invalid_request", f"At most {FILTERS_MAX} metadata filters are allowed.")
-    project = parameters.get("projectId")
-    status = parameters.get("status")
-    if status is not None and status not in STATUSES:
-        raise Refusal("invalid_request", f"status must be one of {', '.join(STATUSES)}.", {"field": "status"})
+    """`limit` and `cursor` of a listing; what else the query string holds is none of its business."""
     return ViewQuery(
         org_id=org_id,
-        project_ids=[project] if project is not None else None,
         parent=parent,
-        statuses=[status] if status is not None else (),
-        labels=labels,
-        before=parse_cursor(parameters.get("cursor")),
+        before=parse_cursor(request.query_params.get("cursor")),
         limit=integer(request, ("limit",), limits.list_page_default, 1, limits.list_page_max),
     )
+
+
+def filtered_query(
+    request: Request, org_id: str, limits: ApiLimits, *, statuses: Sequence[str] = ()
+) -> ViewQuery:
+    """The same with `projectId`, `metadata.*` and, where states are named, `status`."""
+    names = [name for name in request.query_params if name.startswith("metadata.") and name != "metadata."]
+    if len(names) > FILTERS_MAX:
+        raise Refusal("invalid_request", f"At most {FILTERS_MAX} metadata filters are allowed.")
+    labels = {name.removeprefix("metadata."): once(request, name) for name in names}
+    project = once(request, "projectId")
+    status = once(request, "status") if statuses else None
+    if status is not None and status not in statuses:
+        raise Refusal("invalid_request", f"status must be one of {', '.join(statuses)}.", {"field": "status"})
+    return replace(
+        view_query(request, org_id, limits),
+        project_ids=[project] if project is not None else None,
+        statuses=[status] if status is not None else (),
+        labels={name: value for name, value in labels.items() if value is not None},
+    )
+
+
+def once(request: Request, name: str) -> str | None:
+    """The one value of a filter: of two, one would be passed over in silence."""
+    values = set(request.query_params.getlist(name))
+    if len(values) > 1:
+        raise Refusal(
+            "invalid_request",
+            f"{name[:80]} filters by one value. Ask for each by itself.",
+            {"field": name[:200]},
+        )
+    return values.pop() if values else None
 
 
 def page_response(page: Page) -> Response:

@@ -17,10 +17,10 @@ from api.bodies import (
     read_json,
     recheck_caller,
 )
-from api.queries import answered, json_response, page_response, view_query
+from api.queries import answered, filtered_query, json_response, page_response
 from api.services import idempotent_request, principal_of, services_of
 from evidence.canonical import encode
-from runs.decide import EXTERNAL
+from runs.decide import EXTERNAL, STATUSES
 from runs.refusal import Refusal
 from runs.requests import RunRequest
 from runs.uploads import body_fingerprint
@@ -62,7 +62,8 @@ async def create_run(request: Request) -> Response:
 async def list_runs(request: Request) -> Response:
     """A page of runs, newest first."""
     services, who = services_of(request), await principal_of(request)
-    return page_response(await services.runs.list_runs(who, view_query(request, who.org_id, services.limits)))
+    query = filtered_query(request, who.org_id, services.limits, statuses=STATUSES)
+    return page_response(await services.runs.list_runs(who, query))
 
 
 @router.get("/{run_id}")

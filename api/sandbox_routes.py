@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from api.bodies import CreateSandboxBody, TtlBody, parse_json, read_body, read_json
 from api.deprecation import deprecated
-from api.queries import answered, json_response, page_response, view_query
+from api.queries import answered, filtered_query, json_response, page_response
 from api.run_routes import DEFAULT_TEMPLATE
 from api.services import idempotent_request, principal_of, services_of
 from evidence.canonical import encode
@@ -47,7 +47,7 @@ async def list_sandboxes(request: Request) -> Response:
     include = request.query_params.get("include")
     if include not in {None, "historical"}:
         raise Refusal("invalid_request", "include must be `historical`.", {"field": "include"})
-    query = view_query(request, who.org_id, services.limits)
+    query = filtered_query(request, who.org_id, services.limits)
     page = await services.sandboxes.list_sandboxes(who, query, historical=include is not None)
     return page_response(page)
 

@@ -235,7 +235,7 @@ async def require_project(store: Store, who: Principal, project_id: str) -> None
     if row is None or not who.sees(row.org_id, project_id):
         raise Refusal(
             "forbidden",
-            f"This API key cannot use project {project_id[:80]}. Leave it out for the default project.",
+            f"This API key cannot use project {project_id[:80]}. GET /v1/projects lists those that it can.",
             {"projectId": project_id[:80]},
         )
 

@@ -130,6 +130,29 @@ def test_a_bad_listing_query_is_refused(running: Running, query: dict[str, str])
     _error(running.http.get("/v1/workspace-runs", params=query), 400, "invalid_request")
 
 
+@pytest.mark.parametrize("path", ["/v1/projects", "/v1/sandboxes", "/v1/api-keys"])
+@pytest.mark.parametrize("status", ["ready", "succeeded"])
+def test_a_list_passes_over_what_is_no_filter_of_its_own(running: Running, path: str, status: str) -> None:
+    """`status` filters runs alone (CONTRACT §2): elsewhere it is unknown, and unknown is tolerated (§1)."""
+    running.http.post("/v1/sandboxes", json={}).raise_for_status()
+    every = running.http.get(path).json()["data"]
+    answer = running.http.get(path, params={"status": status})
+    assert answer.status_code == 200, answer.text
+    assert [one["id"] for one in answer.json()["data"]] == [one["id"] for one in every] != []
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("status", "failed"), ("metadata.a.b", "2"), ("projectId", "prj_x")]
+)
+def test_a_filter_that_is_given_twice_is_refused(running: Running, name: str, other: str) -> None:
+    """The first of two values was passed over, and what it would have found was missing."""
+    project = running.http.get("/v1/projects").json()["data"][0]["id"]
+    first = {"status": "succeeded", "metadata.a.b": "1", "projectId": project}[name]
+    answer = running.http.get("/v1/workspace-runs", params=[(name, first), (name, other)])
+    assert _error(answer, 400, "invalid_request")["details"] == {"field": name}
+    assert running.http.get("/v1/workspace-runs", params=[(name, first), (name, first)]).status_code == 200
+
+
 def test_two_spellings_of_after_seq_must_agree(running: Running) -> None:
     """They mean the same, so they cannot differ."""
     url = f"/v1/workspace-runs/{running.create()}/events"
