@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from api.bodies import DuplicateKey, without_duplicates
+from api.faults import unreadable
 from eventstore.log import NewEvent
 from evidence.fold import OUTPUT_EVENT_BYTES_MAX
 from runs.recording import Batch
@@ -40,7 +41,7 @@ def parse_batch(data: bytes) -> Batch:
     try:
         body: Any = orjson.loads(data)
     except ValueError as error:
-        raise Refusal("invalid_request", f"The body is not valid JSON: {error}") from None
+        raise unreadable(data, error) from None
     if body.__class__ is not dict:
         raise _wrong("body", "must be an object")
     producer_id, number, expected = body.get("producerId"), body.get("number"), body.get("expectedHead")

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic.alias_generators import to_camel
 from starlette.requests import ClientDisconnect, Request
 
+from api.faults import broken_rule, unreadable
 from runs.refusal import Refusal
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)]
@@ -303,18 +304,11 @@ def parse_json(data: bytes, model: type[B]) -> B:
             "invalid_request", f"The key {error} appears twice in the body.", {"field": str(error)}
         ) from None
     except (ValueError, RecursionError) as error:
-        raise Refusal("invalid_request", f"The body is not valid JSON: {error}") from None
+        raise unreadable(data, error) from None
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise validation_refusal(error) from None
-
-
-def validation_refusal(error: ValidationError) -> Refusal:
-    """The first fault, by the name of its field."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or "body"
-    return Refusal("invalid_request", f"{field}: {first['msg']}.", {"field": field[:200]})
+        raise broken_rule(error) from None
 
 
 class DuplicateKey(Exception):

@@ -153,13 +153,13 @@ def check_artifacts(artifacts: Artifacts, limits: RunLimits) -> None:
             {"field": "artifacts"},
         )
     for index, artifact in enumerate(artifacts):
-        _check_path(f"artifacts[{index}].path", artifact["path"], limits)
+        _check_path(f"artifacts.{index}.path", artifact["path"], limits)
         name = artifact.get("name")
         if name is not None and not 1 <= len(name.encode()) <= limits.artifact_name_bytes_max:
             raise Refusal(
                 "invalid_request",
-                f"artifacts[{index}].name must be 1 to {limits.artifact_name_bytes_max} bytes.",
-                {"field": f"artifacts[{index}].name"},
+                f"artifacts.{index}.name must be 1 to {limits.artifact_name_bytes_max} bytes.",
+                {"field": f"artifacts.{index}.name"},
             )
 
 

@@ -31,15 +31,17 @@ def _error(answer: httpx2.Response, status: int, code: str) -> dict[str, Any]:
         (b'{"command":"a\\u0000b"}', "command"),
         (b"{}", "command"),
         (b'{"command":"x","command":"y"}', "command"),
-        (b'{"command":"\\ud800"}', None),
-        (b'{"command":"x","timeoutMs":NaN}', None),
+        (b'{"command":"\\ud800"}', "command"),
+        (b'{"command":"x","metadata":{"a":"\\udc00"}}', "metadata.a"),
+        (b'{"command":"x","timeoutMs":NaN}', "timeoutMs"),
+        (b'{"command":"x","artifacts":[{"path":-Infinity}]}', "artifacts.0.path"),
         (b'{"command":"x","timeoutMs":1.5}', "timeoutMs"),
         (b'{"command":"x","timeoutMs":0}', "timeoutMs"),
         (b'{"command":"x","timeoutMs":3600001}', "timeoutMs"),
         (b'{"command":"x","keepSandbox":"yes"}', "keepSandbox"),
         (b'{"command":"x","template":"nope"}', "template"),
         (b'{"command":"x","templateVersionId":"tplv_nope"}', "templateVersionId"),
-        (b'{"command":"x","artifacts":[{"path":"*.xml"}]}', "artifacts[0].path"),
+        (b'{"command":"x","artifacts":[{"path":"*.xml"}]}', "artifacts.0.path"),
         (b'{"command":"x","artifacts":[{}]}', "artifacts.0.path"),
         (b'{"command":"x","metadata":{"a":1}}', "metadata.a"),
         (b"[" * 100_000, None),
@@ -50,6 +52,32 @@ def test_a_bad_body_is_refused_naming_the_field(running: Running, body: bytes, f
     error = _error(running.http.post("/v1/workspace-runs", content=body), 400, "invalid_request")
     if field is not None:
         assert error["details"]["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "message"),
+    [
+        ("workspace-runs", "", "The body is empty. Send a JSON object."),
+        ("workspace-runs", "[]", "body must be an object."),
+        ("workspace-runs", "{}", "command is required."),
+        ("workspace-runs", '{"command":"x","metadata":[]}', "metadata must be an object."),
+        ("workspace-runs", '{"command":"x","artifacts":["a"]}', "artifacts.0 must be an object."),
+        ("workspace-runs", '{"command":"x","artifacts":{}}', "artifacts must be an array."),
+        ("workspace-runs", '{"command":"x","keepSandbox":1}', "keepSandbox must be true or false."),
+        ("workspace-runs", '{"command":"x","timeoutMs":"5"}', "timeoutMs must be a whole number."),
+        ("sandboxes", '{"ttlMs":0}', "ttlMs must be at least 1."),
+        ("projects", '{"name":""}', "name must not be empty."),
+        ("projects", '{"name":3}', "name must be a string."),
+        ("api-keys", '{"name":"x","scopes":[]}', "scopes must not be empty."),
+        ("api-keys", json.dumps({"name": "x" * 101}), "name must have at most 100 characters."),
+    ],
+)
+def test_a_bad_body_is_told_in_the_words_of_json(
+    running: Running, path: str, body: str, message: str
+) -> None:
+    """Whoever reads it writes JSON: no dictionaries, and no classes of the server's."""
+    answer = running.http.post(f"/v1/{path}", content=body.encode())
+    assert _error(answer, 400, "invalid_request")["message"] == message
 
 
 @pytest.mark.parametrize(
