@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli import output
+
 if TYPE_CHECKING:
     from cli.settings import Settings
 
@@ -29,7 +31,7 @@ def config(*, as_json: bool) -> None:
         return
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        shown = click.style(str(value), bold=True) if sys.stdout.isatty() else str(value)
+        shown = output.paint(str(value), sys.stdout, bold=True)
         click.echo(f"{name:<{width}}  {shown}")
 
 

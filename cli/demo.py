@@ -18,6 +18,7 @@ from pathlib import Path
 
 import click
 
+from cli import output
 from cli.problems import failure
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "greeter"
@@ -73,7 +74,7 @@ Done in {time.monotonic() - began:.1f} s.
 
 
 def _say(text: str) -> None:
-    click.secho(f"\n== {text}", bold=True, color=None if sys.stdout.isatty() else False)
+    click.echo(output.paint(f"\n== {text}", sys.stdout, bold=True))
     sys.stdout.flush()
 
 
@@ -119,9 +120,7 @@ def _wait_for_config(folders: Folders, process: subprocess.Popen[bytes]) -> None
 def _step(folders: Folders, *arguments: str, shown: bool = True) -> str:
     """Run one public command; show it, and its output unless it is data."""
     if shown:
-        click.secho(
-            f"$ crownest {' '.join(arguments)}", dim=True, color=None if sys.stdout.isatty() else False
-        )
+        click.echo(output.paint(f"$ crownest {' '.join(arguments)}", sys.stdout, dim=True))
         sys.stdout.flush()
     done = subprocess.run(  # noqa: S603 # our own command line
         _cli(*arguments),
@@ -152,7 +151,7 @@ def _export(folders: Folders, run_id: str) -> None:
     handover = folders.handover
     _step(folders, "workspace-runs", "evidence", run_id, "--output", str(handover / "evidence.json"))
     _step(folders, "workspace-runs", "proof", run_id, "--output", str(handover / "proof.zip"))
-    click.secho("$ crownest policy > trust.policy", dim=True, color=None if sys.stdout.isatty() else False)
+    click.echo(output.paint("$ crownest policy > trust.policy", sys.stdout, dim=True))
     (handover / "trust.policy").write_text(_step(folders, "policy", shown=False), encoding="utf-8")
 
 

@@ -44,6 +44,8 @@ def replacing(target: Path, *, durable: bool = False) -> Generator[BinaryIO]:
             from eventstore.durable import fsync_directory
 
             fsync_directory(final.parent)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in {part, str(part)}:
+            error.filename = str(target)  # the one that the caller knows
         raise

@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -95,6 +96,7 @@ def root() -> None:
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its status (CONTRACT §7.3)."""
     args = list(sys.argv[1:] if argv is None else argv)
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         # A locale that cannot show a character shows its number; no command fails for that.
         if isinstance(stream, io.TextIOWrapper):
@@ -179,6 +181,17 @@ def _bug(error: BaseException) -> Problem:
         "Run it again with CROWNEST_DEBUG=1 to see where, and report it.",
         details={"reason": "internal_error"},
     )
+
+
+def _open_closed_streams() -> None:
+    """What the caller closed (`2>&-`) leads nowhere: no command fails because nobody wants its words.
+
+    A file that is opened takes the lowest free number, which is the closed one's; else a connection would
+    have it, and get what a library or a child prints.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 # for good
 
 
 def _forget_stdout() -> None:

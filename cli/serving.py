@@ -15,7 +15,7 @@ import uvloop
 from api.protocol import protocol_with
 from api.session_protocol import SessionProtocol
 from api.session_routes import link_url
-from cli import config_file
+from cli import config_file, output
 from cli.execution import describe_limits
 from cli.listening import listen
 from cli.previewing import port_of_previews
@@ -125,9 +125,7 @@ async def _announce(http: HttpServer, server: Server, settings: Settings, url: s
         ("stop", "Ctrl-C (what is recorded is on disk; runs that execute are ended as failed)"),
     )
     for name, text in lines:
-        click.echo(
-            f"{click.style(f'{name:<12}', bold=True) if sys.stdout.isatty() else f'{name:<12}'} {text}"
-        )
+        click.echo(f"{output.paint(f'{name:<12}', sys.stdout, bold=True)} {text}")
     sys.stdout.flush()
 
 

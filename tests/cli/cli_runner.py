@@ -62,7 +62,7 @@ class Shell:
         capture: pytest.CaptureFixture[bytes],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        self.env = {"PATH": os.environ["PATH"], "HOME": str(folder), "COLUMNS": "100"}
+        self.env = {**THIS_CODE, "PATH": os.environ["PATH"], "HOME": str(folder), "COLUMNS": "100"}
         if url:
             self.env |= {"CROWNEST_API_URL": url, "CROWNEST_API_KEY": "cn_test"}
         self._capture, self._monkeypatch = capture, monkeypatch

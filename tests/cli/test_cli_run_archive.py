@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shlex
 import signal
+import subprocess
 import threading
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cli.cli_runner import Shell
+from tests.cli.cli_runner import CROWNEST, Shell
 from tests.cli.recording_server import (
     DROP,
     RUN_ID,
@@ -339,3 +341,21 @@ def test_a_reader_that_leaves_ends_it_quietly(shell: Shell, server: RecordingSer
     assert process.wait(30) == 141
     assert "Traceback" not in err
     assert "Exception ignored" not in err
+
+
+@pytest.mark.parametrize(("closed", "left"), [(">&-", b"err\n"), ("2>&-", b"out\n"), ("<&-", b"err\nout\n")])
+def test_a_closed_stream_is_one_to_nowhere(
+    shell: Shell, server: RecordingServer, archive: Path, closed: str, left: bytes
+) -> None:
+    """The exit code is the command's own (CONTRACT §7.3), and the other stream has what belongs there."""
+    server.streams(
+        sse(
+            event(1, "stdout", data="out\n"),
+            event(2, "stderr", data="err\n"),
+            terminal(3, "failed", exitCode=7),
+        )
+    )
+    line = ["sh", "-c", f'exec "$@" {closed}', "sh", CROWNEST, "workspace-runs", "run-archive", str(archive)]
+    done = subprocess.run([*line, "--", "x"], env=shell.env, capture_output=True, check=False)
+    own = re.compile(rb"run wsr_.*\n|wsr_.*\n")
+    assert (done.returncode, own.sub(b"", done.stderr + done.stdout)) == (7, left)

@@ -101,8 +101,9 @@ def test_no_color_and_dumb_terminals_get_no_colour(
     _, shown = on_terminal(shell, "workspace-runs", "run-archive", str(archive), "--", "x", **env)
     assert "\x1b" not in shown
     assert f"{RUN_ID} failed: exit 1" in shown
-    _, shown = on_terminal(shell, "workspace-runs", "list", **env)
-    assert "\x1b" not in shown
+    for args in (["workspace-runs", "list"], ["config"]):
+        status, shown = on_terminal(shell, *args, **env)
+        assert (status, "\x1b" in shown) == (0, False)
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 120])
