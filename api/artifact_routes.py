@@ -64,9 +64,8 @@ async def download_artifact(request: Request, artifact_id: str) -> Response:
         "x-content-type-options": "nosniff",
         "content-security-policy": UNTRUSTED,
     }
-    if any(
-        tag.strip() in {"*", headers["etag"]} for tag in request.headers.get("if-none-match", "").split(",")
-    ):
+    known = request.headers.get("if-none-match", "")
+    if any(tag.strip().removeprefix("W/") in {"*", headers["etag"]} for tag in known.split(",")):
         return Response(status_code=304, headers=headers)
     file = StoredFile(path, media_type="application/octet-stream", headers=headers)
     if request.headers.get("if-range", headers["etag"]) == headers["etag"]:
