@@ -34,7 +34,7 @@ from api.dashboard.problems import problem_page, wants_page
 from api.dashboard.routes import ROUTERS
 from api.dashboard.visitors import SignInNeeded, to_sign_in
 from api.edge import Edge
-from api.errors import envelope, refusal_of
+from api.errors import envelope, log_failure, refusal_of
 from api.queries import json_response
 from api.services import Services
 from eventstore.log import LogError
@@ -128,12 +128,18 @@ async def refused(request: Request, error: Exception) -> Response:
 
 async def log_refused(request: Request, error: Exception) -> Response:
     """What the log refuses, translated once; anything the rules should have caught is our fault."""
+    _log(request, error)
     return await refused(request, refusal_of(error) or _our_fault(request))
 
 
-async def failed(request: Request, _: Exception) -> Response:
-    """What nobody foresaw: the server's log gets the traceback, the caller the id to report."""
+async def failed(request: Request, error: Exception) -> Response:
+    """What nobody foresaw: the server's log gets the traceback and the id, the caller the id to report."""
+    _log(request, error)
     return await refused(request, _our_fault(request))
+
+
+def _log(request: Request, error: Exception) -> None:
+    log_failure(request.state.request_id, f"{request.method} {request.url.path[:200]}", error)
 
 
 def _our_fault(request: Request) -> Refusal:

@@ -17,7 +17,7 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from api.batches import parse_batch
-from api.errors import envelope, refusal_of
+from api.errors import envelope, log_failure, refusal_of
 from api.limits import ApiLimits
 from api.session_protocol import protocol_of
 from runs.recording import Batch, RecordingSession, run_ended
@@ -137,6 +137,7 @@ class AppendSession:
             self._refuse(self._unreadable, 0)
 
     def _refuse(self, error: Exception, number: int) -> None:
+        log_failure(self._request_id, f"session of {self._recording.run_id}", error)
         refusal = refusal_of(error)
         code = _CLOSE.get(refusal.code, CLOSE_REFUSED) if refusal else CLOSE_FAILED
         self._over.set_exception(_Over(code, refusal, number) if refusal else error)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 
 from eventstore.log import IdempotencyKeyReused, StorageUnavailable
 from evidence.canonical import encode
 from runs.refusal import Refusal, storage_unavailable
+
+logger = logging.getLogger(__name__)
 
 STATUS: Mapping[str, int] = {
     "invalid_request": 400,
@@ -74,6 +77,18 @@ def refusal_of(error: BaseException) -> Refusal | None:
     if isinstance(error, StorageUnavailable):
         return storage_unavailable()
     return None
+
+
+def log_failure(request_id: str, what: str, error: BaseException) -> None:
+    """Tell the operator what a caller who has only the id of the request is going to ask about.
+
+    `what` names the request without what is secret in it: no query, no header. A full disk is one line; for
+    what nobody foresaw the traceback follows.
+    """
+    if isinstance(error, StorageUnavailable):
+        logger.error("request %s (%s) failed: %s", request_id, what, error)
+    elif refusal_of(error) is None:
+        logger.error("request %s (%s) failed", request_id, what, exc_info=error)
 
 
 def envelope(refusal: Refusal, request_id: str) -> tuple[int, dict[str, str], bytes]:

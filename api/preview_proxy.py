@@ -20,7 +20,7 @@ from http import HTTPStatus
 import h11
 
 from api.client_places import TRUSTED_DEFAULT, ClientPlaces
-from api.errors import envelope, raw_answer, refusal_of
+from api.errors import envelope, log_failure, raw_answer, refusal_of
 from api.limits import PreviewLimits
 from api.preview_exchange import ClientGone, ClientSide, ended, forward
 from api.preview_heads import Head, cookie_of, location_of, read_head, wants_html
@@ -137,6 +137,7 @@ class PreviewProxy:
 
     async def _serve_one(self, client: ClientSide) -> bool:
         """One request; whether another may follow on this connection."""
+        request_id = new_id("req")
         try:
             async with asyncio.timeout(self._limits.head_s):
                 request = await client.next_event()
@@ -156,8 +157,11 @@ class PreviewProxy:
         except (OSError, ClientGone):
             raise
         except Exception as error:  # noqa: BLE001 # answered in the envelope, and logged
-            refusal = refusal_of(error) or self._our_fault(error)
-        await self._refuse(client, refusal)
+            log_failure(request_id, "of a preview", error)
+            refusal = refusal_of(error) or Refusal(
+                "internal_error", "The server failed. Report this request's id to its operator."
+            )
+        await self._refuse(client, refusal, request_id)
         return False
 
     async def _admit(self, head: Head) -> tuple[Preview, Grant, str | None]:
@@ -264,8 +268,7 @@ class PreviewProxy:
         ]
         await self._answer(client, 303, headers, b"")
 
-    async def _refuse(self, client: ClientSide, refusal: Refusal) -> None:
-        request_id = new_id("req")
+    async def _refuse(self, client: ClientSide, refusal: Refusal, request_id: str) -> None:
         status, headers, body = envelope(refusal, request_id)
         if client.reads_html:
             headers |= PAGE_HEADERS
@@ -285,10 +288,6 @@ class PreviewProxy:
             await client.send(h11.Data(data=body))
         await client.send(h11.EndOfMessage())
         await client.linger()
-
-    def _our_fault(self, error: Exception) -> Refusal:
-        logger.error("a preview request failed", exc_info=error)
-        return Refusal("internal_error", "The server failed. Report this request's id to its operator.")
 
 
 def too_many_of_one() -> Refusal:

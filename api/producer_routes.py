@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket
 from api.append_session import AppendSession
 from api.batches import parse_batch
 from api.bodies import FinishBody, read_body, read_json
-from api.errors import envelope, refusal_of
+from api.errors import envelope, log_failure, refusal_of
 from api.queries import answered, json_response
 from api.services import authenticated, idempotent_request, principal_of, services_of
 from evidence.canonical import encode
@@ -58,6 +58,7 @@ async def append_session(socket: WebSocket, run_id: str) -> None:
         recording = await services.recordings.session(who, run_id)
         services.watch.require_room(who)
     except Exception as error:
+        log_failure(request_id, f"session of {run_id[:80]}", error)
         refusal = refusal_of(error)
         if refusal is None:
             raise

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import socket
 import sys
+import time
 from types import FrameType
 
 import click
@@ -44,6 +46,7 @@ def run_server(settings: Settings) -> None:
             "CROWNEST_DEV_HEADERS lets anybody be anybody: it is allowed on loopback only.",
             "Unset it, or listen on 127.0.0.1.",
         )
+    log_to_stderr()
     try:
         with (
             listen(settings.host, settings.port, "--port") as listener,
@@ -54,6 +57,19 @@ def run_server(settings: Settings) -> None:
         return
     except (LogError, SandboxUnavailable) as error:
         raise failure(str(error)) from error
+
+
+def log_to_stderr() -> None:
+    """Warnings and errors, each with its UTC time, level and logger: who looks for one run has only those.
+
+    A program that embeds the server and set up logging of its own keeps that.
+    """
+    formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    formatter.converter = time.gmtime
+    formatter.default_time_format, formatter.default_msec_format = "%Y-%m-%dT%H:%M:%S", "%s.%03dZ"
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
 
 
 async def _serve(settings: Settings, listener: socket.socket, previews: socket.socket) -> None:
@@ -79,6 +95,7 @@ class HttpServer(uvicorn.Server):
                 server.app,
                 http=protocol_with(settings.api),
                 ws=SessionProtocol,
+                log_config=None,  # what it has to say goes where our own messages go
                 log_level="warning",
                 access_log=False,
                 lifespan="off",

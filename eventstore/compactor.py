@@ -34,8 +34,8 @@ class Compactor:
         while True:
             try:
                 await self.compact_due()
-            except StorageUnavailable:
-                _logger.warning("sealed runs are not compacted yet: no room on the disk")
+            except StorageUnavailable as error:
+                _logger.warning("sealed runs are not compacted yet: %s", error)
             except Exception:
                 _logger.exception("compacting sealed runs failed")
             await asyncio.sleep(self._limits.compact_idle_s)

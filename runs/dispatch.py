@@ -112,6 +112,7 @@ class Dispatcher:
         except Exception:
             logger.exception("%s could not be ended; it is left as it stands", run_id)
             return 0
+        logger.warning("%s was executing when the server stopped, and ends as failed", run_id)
         return 1
 
     async def close(self) -> None:
@@ -148,6 +149,8 @@ class Dispatcher:
         except Exception as error:
             logger.exception("executing %s failed", run_id)
             ended = Ended("internal_error", f"The server failed while executing this run: {error!r}")
+        if ended.failure_reason == "internal_error":  # ours to repair: the operator finds the run by its id
+            logger.error("%s ends as failed: %s", run_id, ended.failure_message)
         await self._finish(session, ended)
 
     async def _finish(self, session: RunSession, ended: Ended) -> None:
@@ -160,8 +163,8 @@ class Dispatcher:
                     canceled=ended.canceled,
                     cleanup=NEVER_STARTED if session.fold.status == "starting" else RECOVERED,
                 )
-            except StorageUnavailable:
-                logger.warning("the end of %s is not stored yet: no room; trying again", session.run_id)
+            except StorageUnavailable as error:
+                logger.warning("the end of %s is not stored yet, trying again: %s", session.run_id, error)
                 await asyncio.sleep(self._limits.storage_retry_s)
             except Exception:
                 logger.exception(

@@ -75,8 +75,8 @@ class KeyUse:
     async def _try_to_save(self) -> None:
         try:
             await self.save()
-        except LogError:
-            logger.warning("the last use of API keys is not stored: no room on the disk")
+        except LogError as error:
+            logger.warning("the last use of API keys is not stored: %s", error)
 
 
 class KeyService:

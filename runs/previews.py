@@ -173,8 +173,8 @@ class PreviewService:
             await asyncio.sleep(self._limits.reap_interval_s)
             try:
                 await self.expire_overdue()
-            except StorageUnavailable:
-                logger.warning("overdue previews are not ended yet: no room on the disk")
+            except StorageUnavailable as error:
+                logger.warning("overdue previews are not ended yet: %s", error)
             except Exception:
                 logger.exception("looking for overdue previews failed")
 

@@ -65,8 +65,8 @@ class Reaper:
                 await asyncio.to_thread(self.forget_old_output)  # a day of a busy server has many files
                 await self._retention.expire_artifacts()
                 await self._retention.sweep_blobs()
-            except StorageUnavailable:
-                logger.warning("overdue runs are not ended yet: no room on the disk")
+            except StorageUnavailable as error:
+                logger.warning("overdue runs are not ended yet: %s", error)
             except Exception:
                 logger.exception("looking for overdue runs failed")
 

@@ -100,8 +100,8 @@ class RecordingService:
             await asyncio.sleep(self._runs.limits.reap_interval_s)
             try:
                 await self.end_lost()
-            except StorageUnavailable:
-                logger.warning("recorded runs are not ended yet: no room on the disk")
+            except StorageUnavailable as error:
+                logger.warning("recorded runs are not ended yet: %s", error)
             except Exception:
                 logger.exception("looking for lost recordings failed")
 

@@ -138,9 +138,16 @@ def test_an_exit_code_is_a_whole_number(running: Running, run_id: str, code: obj
     ids=["disk", "mistake"],
 )
 def test_an_append_that_fails_is_answered_like_any_request(
-    running: Running, monkeypatch: pytest.MonkeyPatch, failure: Exception, told: str
+    running: Running,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    failure: Exception,
+    told: str,
 ) -> None:
-    """Its route is called past the framework's layers: envelope and request id come all the same."""
+    """Its route is called past the framework's layers: envelope and request id come all the same.
+
+    The caller is told to quote that id to the operator, who finds it with the cause in the server's log.
+    """
 
     async def fail(*_: object) -> bytes:
         raise failure
@@ -152,3 +159,6 @@ def test_an_append_that_fails_is_answered_like_any_request(
     assert (answer.status_code, error["code"]) == (500, "internal_error")
     assert told in error["message"]
     assert error["requestId"] == answer.headers["x-request-id"]
+    (line,) = [one for one in caplog.text.splitlines() if error["requestId"] in one]
+    assert run_id in line
+    assert str(failure) in caplog.text

@@ -228,8 +228,13 @@ def test_rebuilt_views_list_the_same_secrets(running: Running, fresh: str) -> No
     copy.unlink()
 
 
-def test_another_key_fails_runs_clearly_and_secrets_can_be_set_anew(tmp_path: Path) -> None:
-    """A lost key: the server starts with a new one that the operator made, and tells what to do."""
+def test_another_key_fails_runs_clearly_and_secrets_can_be_set_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A lost key: the server starts with a new one that the operator made, and tells what to do.
+
+    What the server is to blame for stands in its own log as well, under the run's id.
+    """
     with serving(tmp_path / "data") as running:
         key, project = running.key, running.http.get("/v1/projects").json()["data"][0]["id"]
         put(running, project, "TOKEN", VALUE)
@@ -242,6 +247,7 @@ def test_another_key_fails_runs_clearly_and_secrets_can_be_set_anew(tmp_path: Pa
         run = running.run("echo $TOKEN")
         assert (run["failureReason"], run["failureClass"]) == ("internal_error", "platform")
         assert "TOKEN cannot be decrypted (encrypted with key" in run["failureMessage"]
+        assert any(run["id"] in line and run["failureMessage"] in line for line in caplog.messages)
         put(running, project, "TOKEN", VALUE)
         assert output(running, running.run("echo $TOKEN")) == "***\n"
 
