@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,15 @@ from eventstore.sequencer import SequencerLimits
 from runner.limits import RunnerLimits
 from runs.limits import RunLimits, SignInLimits
 
+LIMITS = ("runs", "runner", "api", "previews", "log", "sequencer", "sign_in")
+"""The settings that are groups of named limits, every one a number."""
+NOTHING_GOES_ON_WITHOUT = frozenset(
+    {
+        "log.append_events_max", "log.append_queue_max", "log.chunk_bytes", "log.group_commit_appends_max",
+        "log.readers", "runs.append_attempts_max", "runs.executing_max",
+    }
+)  # fmt: skip
+
 
 def default_data_dir() -> Path:
     """$XDG_DATA_HOME/crownest, or ~/.local/share/crownest."""
@@ -27,7 +37,11 @@ def default_data_dir() -> Path:
 class Settings(BaseSettings):
     """Settings of a server. `CROWNEST_RUNS__TIMEOUT_MS_MAX=…` sets the limit `runs.timeout_ms_max`."""
 
-    model_config = SettingsConfigDict(env_prefix="CROWNEST_", env_nested_delimiter="__", frozen=True)
+    # Empty is unset, as in `CROWNEST_HOST=$UNKNOWN`: an empty host would be every address of the machine,
+    # an empty data folder whichever one the server is started in.
+    model_config = SettingsConfigDict(
+        env_prefix="CROWNEST_", env_nested_delimiter="__", env_ignore_empty=True, frozen=True
+    )
 
     host: str = "127.0.0.1"
     port: int = Field(default=8787, ge=0, le=65535)
@@ -51,7 +65,7 @@ class Settings(BaseSettings):
     """Let `x-crownest-org-id`, `-user-id` and `-role` name a person without proof: only on loopback."""
     rate_limit_per_minute: int = Field(default=120, ge=0, le=1_000_000)
     """Requests per API key and minute; 0 turns the limit off. Streams are not counted (CONTRACT §11)."""
-    shutdown_s: int = 3
+    shutdown_s: int = Field(default=3, ge=0)
     """How long open streams may take to end when the server stops."""
     public_url: str | None = Field(default=None, pattern=r"^https?://[A-Za-z0-9.:\[\]-]+$")
     """Where browsers reach this server, for example https://runs.example.org behind a proxy that ends TLS."""
@@ -76,4 +90,17 @@ def load_settings(**given: Any) -> Settings:
         raise failure(
             f"{name}: {first['msg']}.", "Correct or unset the variable; see: crownest config"
         ) from error
+    _refuse_dead_limits(settings)
     return settings.model_copy(update={name: value for name, value in given.items() if value is not None})
+
+
+def _refuse_dead_limits(settings: Settings) -> None:
+    """No limit is below 0, and none is 0 with which a start or every run would wait for ever."""
+    for group in LIMITS:
+        for name, value in asdict(getattr(settings, group)).items():
+            least = 1 if f"{group}.{name}" in NOTHING_GOES_ON_WITHOUT else 0
+            if value < least:
+                raise failure(
+                    f"CROWNEST_{group.upper()}__{name.upper()}: Input should be at least {least}.",
+                    "Correct or unset the variable; see: crownest config",
+                )

@@ -12,11 +12,19 @@ from eventstore.durable import make_directory
 from eventstore.log import LogError
 
 LOCK_FILE = "lock"
+SIGNS = ("log.sqlite", "keys/origin")
+"""One of these is in every data folder: a server made it at its first start, or a back-up brought it."""
+BEFORE_THE_SIGNS = frozenset({LOCK_FILE, "keys", "blobs", "lost+found"})
+"""What a first start that was cut off may leave, and what a new disk has in it."""
 _PID_DIGITS_MAX = 20
 
 
 class DataFolderInUse(LogError):
     """Another process owns the data folder: stop it, or use the running server."""
+
+
+class ForeignFolder(LogError):
+    """The folder holds something else: name an empty one, or the data folder that was meant."""
 
 
 class DataFolder:
@@ -34,7 +42,7 @@ class DataFolder:
         return f"DataFolder({str(self.path)!r}, {'locked' if self._fd is not None else 'not locked'})"
 
     def __enter__(self) -> Self:
-        make_directory(self.path)
+        self._open_directory()
         fd = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -52,6 +60,26 @@ class DataFolder:
         os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         self._fd = fd
         return self
+
+    def _open_directory(self) -> None:
+        """Make the folder, or see that it is empty or ours.
+
+        A server empties `tmp/` and `work/` of its data folder at every start: in somebody's home, or in `/`,
+        that would be files of others.
+        """
+        try:
+            make_directory(self.path)
+            others = {one.name for one in self.path.iterdir()} - BEFORE_THE_SIGNS
+        except OSError as error:
+            raise ForeignFolder(
+                f"{self.path} cannot be used as the data folder ({error.strerror}): "
+                "name a folder that this user may read and write"
+            ) from error
+        if others and not any((self.path / sign).exists() for sign in SIGNS):
+            raise ForeignFolder(
+                f"{self.path} is no data folder and holds other files ({min(others)!r} for one): "
+                "name an empty folder, or one that does not exist yet"
+            )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

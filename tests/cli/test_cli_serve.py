@@ -12,6 +12,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from cli.settings import load_settings
 from tests.cli.cli_runner import CROWNEST, THIS_CODE, Shell
 from tests.serving import serving
 
@@ -116,6 +119,47 @@ def test_a_taken_port_and_an_open_address_are_refused_before_anything_is_made(
         assert "--preview-port" in _refused(lonely_shell, "--preview-port", port, *data)
     assert "isolates nothing" in _refused(lonely_shell, "--host", "0.0.0.0", *data)
     assert not (tmp_path / "data").exists()
+
+
+def test_a_folder_of_somebody_else_is_refused_and_left_as_it_is(tmp_path: Path, lonely_shell: Shell) -> None:
+    """A server empties `tmp/` of its data folder, which in a home or in `/` is not the server's."""
+    mine = tmp_path / "home" / "tmp" / "thesis"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("years")
+    assert "name an empty folder" in _refused(lonely_shell, "--data", str(tmp_path / "home"))
+    assert mine.read_text() == "years"
+    assert [one.name for one in (tmp_path / "home").iterdir()] == ["tmp"]
+    lonely_shell.env["CROWNEST_DATA_DIR"] = str(mine)
+    refused = _refused(lonely_shell)
+    assert "cannot be used as the data folder" in refused
+    assert "may read and write" in refused
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CROWNEST_LOG__READERS", "0"),
+        ("CROWNEST_RUNS__EXECUTING_MAX", "0"),
+        ("CROWNEST_RUNNER__STOP_TIMEOUT_MS", "-1"),
+        ("CROWNEST_SHUTDOWN_S", "-1"),
+    ],
+)
+def test_a_limit_with_which_nothing_would_go_on_is_refused(
+    lonely_shell: Shell, name: str, value: str
+) -> None:
+    """The start, or every run, would wait without a word."""
+    lonely_shell.env[name] = value
+    assert name in _refused(lonely_shell)
+
+
+def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a service's `CROWNEST_HOST=$UNKNOWN` makes it: not all addresses, and not the working directory."""
+    for name in ("HOST", "PORT", "DATA_DIR", "RUNS__EXECUTING_MAX"):
+        monkeypatch.delenv(f"CROWNEST_{name}", raising=False)
+    default = load_settings()
+    for name in ("HOST", "PORT", "DATA_DIR", "RUNS__EXECUTING_MAX"):
+        monkeypatch.setenv(f"CROWNEST_{name}", "")
+    assert load_settings() == default
 
 
 def test_a_lost_signing_key_is_not_replaced_silently(tmp_path: Path, lonely_shell: Shell) -> None:
