@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from api.attesting import attested
 from api.services import Services
-from eventstore.log import Head
+from eventstore.log import Head, StorageUnavailable
 from eventstore.views import ViewRow
 from evidence.bundle import BundleWriter, EntryChain
 from evidence.canonical import decode
@@ -57,8 +57,13 @@ async def _attempt(
             parts = _Parts(head, note, size, evidence, tlog_proof, without, contents)
             has_absent = await _write(services, parts, out)
         now = await services.store.head(stream)
-    except BaseException:
+    except BaseException as error:
         path.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # the disk's, and no mistake of the program
+            raise StorageUnavailable(
+                f"a bundle cannot be written to {path.parent} ({error.strerror}): free space and try again, "
+                "and check the disk if that does not help"
+            ) from error
         raise
     return path, not has_absent or (now is not None and now.size == size)
 

@@ -58,7 +58,8 @@ class Checker:
             advanced = self._services.sequencer.published.advanced  # before the look: nothing is missed
             try:
                 found = await self.check_next()
-            except StorageUnavailable:
+            except (StorageUnavailable, OSError) as error:  # not the run's fault: its place is not passed
+                _logger.warning("sealed runs are not verified yet: %s", error)
                 await asyncio.sleep(limits.check_retry_s)
                 continue
             if found:
@@ -103,7 +104,7 @@ class Checker:
     async def _verify(self, run: ViewRow) -> None:
         try:
             verdict = await verify_run(self._services, run)
-        except (Refusal, OSError) as error:
+        except Refusal as error:
             _logger.warning("Run %s could not be verified: %s", run.id, error)
             return
         if verdict["verdict"] == "FAILED":

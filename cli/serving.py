@@ -8,6 +8,7 @@ import logging
 import socket
 import sys
 import time
+from pathlib import Path
 from types import FrameType
 
 import click
@@ -57,6 +58,13 @@ def run_server(settings: Settings) -> None:
         return
     except (LogError, SandboxUnavailable) as error:
         raise failure(str(error)) from error
+    except OSError as error:
+        if error.filename is None or not Path(error.filename).is_relative_to(settings.data_dir):
+            raise
+        raise failure(
+            f"{error.filename}: {error.strerror}.",
+            f"The user who serves must read and write all of {settings.data_dir}: see owner and mount.",
+        ) from error
 
 
 def log_to_stderr() -> None:

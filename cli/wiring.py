@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -293,8 +292,10 @@ def _services(
 
 def _emptied(folder: Path) -> Path:
     """The folder without the bundles that a crash left half-written."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for left in folder.iterdir():
+        if left.is_file():
+            left.unlink()
     return folder
 
 

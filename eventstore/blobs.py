@@ -31,6 +31,7 @@ COPY_BYTES = 1024 * 1024
 
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _TEMPORARY = "tmp"
+_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,8 +61,10 @@ def _storage_errors(method: Callable[P, T]) -> Callable[P, T]:
             return method(*args, **kwargs)
         except OSError as error:
             what = errno.errorcode.get(error.errno or 0, "error")
+            remedy = "let this user write there" if error.errno in _FORBIDDEN else "free space and try again"
+            where = f" to {error.filename}" if error.filename else ""
             raise StorageUnavailable(
-                f"the blob store cannot write ({what}: {error.strerror}); free space and try again"
+                f"the blob store cannot write{where} ({what}: {error.strerror}); {remedy}"
             ) from error
 
     return translated

@@ -1,6 +1,7 @@
 """Verdicts that the server keeps of the runs that it verified by itself, and what it keeps of failures."""
 
 import asyncio
+import errno
 import sqlite3
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from api import bundles
 from api.checking import Checker
 from api.limits import ApiLimits
 from cli.wiring import log_path
@@ -81,6 +83,31 @@ def test_a_sealed_run_is_verified_without_being_asked(checking: Running) -> None
     assert not verdict.failed
     assert kept(checking, waiting) is None
     assert failed(checking, run) == []
+
+
+def test_a_disk_that_was_full_leaves_no_run_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A verdict needs room for a bundle: the run is looked at again once there is some, and not passed over.
+
+    Who asks for the bundle meanwhile is told about the disk, not about a mistake of the program.
+    """
+    asked = []
+
+    async def refuse(*parts: object) -> bool:
+        asked.append(parts)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with serving(tmp_path, api=ApiLimits(check_rest=0, check_retry_s=0.05)) as running:
+        with monkeypatch.context() as patched:
+            patched.setattr(bundles, "_write", refuse)
+            refused = running.run("echo a")["id"]
+            answer = running.http.get(f"/v1/workspace-runs/{refused}/proof/bundle")
+            assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
+            assert "its disk may be full" in answer.json()["error"]["message"]
+            assert wait_for(lambda: len(asked) > 1 or None), "the server has looked as well"
+            assert kept(running, refused) is None
+        later = running.run("echo b")["id"]
+        assert wait_for(lambda: kept(running, later))
+        assert kept(running, refused) is not None
 
 
 def test_a_redaction_is_verified_anew(checking: Running) -> None:

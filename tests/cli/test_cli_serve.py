@@ -135,6 +135,20 @@ def test_a_folder_of_somebody_else_is_refused_and_left_as_it_is(tmp_path: Path, 
     assert "may read and write" in refused
 
 
+def test_what_of_the_folder_cannot_be_used_is_named_with_a_remedy(
+    tmp_path: Path, lonely_shell: Shell
+) -> None:
+    """As a restored back-up of another owner; the file's name alone told nobody what to do."""
+    with serving(tmp_path / "data"):
+        pass
+    origin = tmp_path / "data" / "keys" / "origin"
+    origin.unlink()
+    origin.mkdir()
+    refused = _refused(lonely_shell, "--data", str(tmp_path / "data"))
+    assert str(origin) in refused
+    assert "must read and write all of" in refused
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
