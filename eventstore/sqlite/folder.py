@@ -64,7 +64,7 @@ class DataFolder:
     def _open_directory(self) -> None:
         """Make the folder, or see that it is empty or ours.
 
-        A server empties `tmp/` and `work/` of its data folder at every start: in somebody's home, or in `/`,
+        A server empties `tmp/` of its data folder at every start: in a home, or in `/`,
         that would be files of others.
         """
         try:
