@@ -99,7 +99,7 @@ async def _write(services: Services, parts: _Parts, out: BinaryIO) -> bool:
     if evidence is not None:
         writer.attestations(await attested(services, evidence, parts.checkpoint, index))
     for artifact_id, path in parts.artifacts:
-        writer.artifact(artifact_id, _chunks(path))
+        writer.artifact(artifact_id, _chunks(artifact_id, path))
         _within_limit(services, out)
     writer.close()
     return has_absent
@@ -137,7 +137,15 @@ async def _artifacts(services: Services, evidence: ViewRow) -> list[tuple[str, P
     return sorted(found)
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as content:
+def _chunks(artifact_id: str, path: Path) -> Iterator[bytes]:
+    try:
+        content = path.open("rb")
+    except FileNotFoundError as error:  # no fault of the disk that the bundle is written to
+        raise Refusal(
+            "conflict",
+            f"The content of {artifact_id} is gone: it is being deleted right now, or was lost. "
+            "Ask again in a moment, or without artifacts.",
+        ) from error
+    with content:
         while chunk := content.read(COPY_BYTES):
             yield chunk

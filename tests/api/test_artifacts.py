@@ -156,6 +156,19 @@ def test_the_plan_says_when_an_artifact_is_gone_and_then_it_is(tmp_path: Path) -
         assert verdict["verdict"] == "COMPLETE", json.dumps(verdict)
 
 
+def test_a_bundle_names_the_content_that_was_lost(running: Running) -> None:
+    """No disk is said to be full where a blob is missing, and without artifacts the bundle is to be had."""
+    run = running.run("echo lost > out", artifacts=[{"path": "out"}])
+    artifact_id = run["artifactIds"][0]
+    sha256 = running.http.get(f"/v1/artifacts/{artifact_id}").json()["artifact"]["sha256"]
+    BlobStore(running.data_dir / "blobs").path(sha256).unlink()
+    bundle = f"/v1/workspace-runs/{run['id']}/proof/bundle"
+    refused = running.http.get(f"{bundle}?artifacts=true")
+    assert code(refused) == (409, "conflict")
+    assert artifact_id in refused.json()["error"]["message"]
+    assert running.http.get(bundle).status_code == 200
+
+
 def test_expiry_is_exact_before_anybody_has_swept(running: Running, artifact: dict[str, Any]) -> None:
     """A reader whose clock is past the time gets 404, though no reaper has passed."""
     services = running.server.services
