@@ -1,6 +1,7 @@
 """`crownest rebuild --check`: the views are what the log gives, and a single changed byte is reported."""
 
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from click.testing import CliRunner, Result
 
 from cli.main import root
 from cli.wiring import log_path
-from eventstore.log import NewerSchema
+from eventstore.log import LogError, NewerSchema
+from eventstore.sqlite import maintenance
 from eventstore.sqlite.migrations import status
 from eventstore.views import VIEWS
 from tests.serving import archive, serving
@@ -104,4 +106,25 @@ def test_migrate_tells_what_is_applied_and_a_newer_schema_is_refused(tmp_path: P
     with pytest.raises(NewerSchema):
         status(log_path(tmp_path))
     with pytest.raises(NewerSchema), serving(tmp_path):
+        pass
+
+
+def test_a_back_up_of_a_running_server_is_served_when_the_keys_were_copied_first(tmp_path: Path) -> None:
+    """The order of docs/durability.md: with the keys last the mark would be ahead of the copied log."""
+    folder, early, late = tmp_path / "data", tmp_path / "early", tmp_path / "late"
+    with serving(folder) as running:
+        key, before = running.key, running.run("echo before")
+        shutil.copytree(folder / "keys", early / "keys")
+        between = running.run("echo between")
+        maintenance.copy_to(folder / "log.sqlite", early / "log.sqlite")
+        shutil.copytree(folder / "blobs", early / "blobs")
+        shutil.copytree(early, late)
+        running.run("echo after")
+        running.http.get(f"/v1/workspace-runs/{before['id']}/proof/bundle").raise_for_status()
+    shutil.rmtree(late / "keys")
+    shutil.copytree(folder / "keys", late / "keys")
+    with serving(early, key) as restored:
+        assert [restored.get(run["id"]) for run in (before, between)] == [before, between]
+        assert restored.run("echo again")["status"] == "succeeded"
+    with pytest.raises(LogError, match="high-water mark"), serving(late, key):
         pass
