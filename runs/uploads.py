@@ -189,7 +189,7 @@ class UploadService:
             async for data in body:
                 received += len(data)
                 if received > self._runs.limits.archive_bytes_max:
-                    raise _too_large(received, self._runs.limits.archive_bytes_max)
+                    raise _too_large(self._runs.limits.archive_bytes_max)
                 await asyncio.to_thread(writer.write, data)
                 while run["status"] == "awaiting_archive" and received - told >= MIB:
                     told += MIB
@@ -215,7 +215,7 @@ class UploadService:
 
     def _check_size(self, size_bytes: int) -> None:
         if size_bytes > self._runs.limits.archive_bytes_max:
-            raise _too_large(size_bytes, self._runs.limits.archive_bytes_max)
+            raise _too_large(self._runs.limits.archive_bytes_max, size_bytes)
 
     def _wire(self, doc: dict[str, Any]) -> dict[str, Any]:
         """The Transfer of CONTRACT §4.2; a relative URL is right behind any proxy or port map."""
@@ -249,10 +249,12 @@ def _refuse_other_archive(run: dict[str, Any], sha256: str, size_bytes: int) -> 
         decide.require_awaiting_archive(run)
 
 
-def _too_large(size_bytes: int, size_bytes_max: int) -> Refusal:
+def _too_large(size_bytes_max: int, size_bytes: int | None = None) -> Refusal:
+    """What is still arriving has no size yet: how much came until the refusal says nothing of the archive."""
+    found = f"The archive is {size_bytes} bytes" if size_bytes is not None else "The archive is too large"
     return Refusal(
         "file_too_large",
-        f"The archive is {size_bytes} bytes; at most {size_bytes_max} are accepted. "
+        f"{found}; at most {size_bytes_max} bytes are accepted. "
         "Build a smaller one (leave out .git, dependencies and build output).",
         {"maxSizeBytes": size_bytes_max},
     )
