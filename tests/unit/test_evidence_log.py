@@ -176,9 +176,11 @@ def test_a_witnessed_log_may_hold_two_endings_of_a_run_and_the_verdict_says_so()
     """Witnesses see that the log only grows, not what is in it: whom that worries is told whom to ask."""
     ends = [RECORDED, record([event_of(item) for item in with_event(7, data="ok 2\n")[:14]])]
     heads = [parse_checkpoint(checkpoint_of(end.rows)) for end in ends]
-    log = GrowingLog().grow(3)
-    log.entries += [str(head).encode() for head in heads]
+    created = checkpoint_of(RECORDED.rows[:1]).encode()
+    log = GrowingLog().grow(2)
+    log.entries += [created, *(str(head).encode() for head in heads)]
     history = History(ORIGIN)
+    history.add(created)
     for at, (end, head) in enumerate(zip(ends, heads, strict=True), 3):
         path = inclusion_proof(at, 5, log.subtree)
         seen = TlogProof(at, tuple(path), cosigned(log.note(), SEEN_S))
