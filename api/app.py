@@ -67,7 +67,7 @@ def create_app(services: Services) -> ASGIApp:
     """The ASGI application over open services; whoever opened them closes them."""
     app = FastAPI(openapi_url=None, redirect_slashes=False, telemetry=NO_TELEMETRY)
     app.state.services = services
-    app.add_api_route("/healthz", health, methods=["GET"])
+    app.add_api_route("/healthz", health, methods=["GET", "HEAD"])  # load balancers ask with either
     for routes in ROUTES:
         app.router.routes.extend(routes.router.routes)  # `include_router` adds a search to every request
     for router in BROWSER_ROUTES:  # pages for browsers, no part of the API and its document

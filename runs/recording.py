@@ -15,6 +15,7 @@ from typing import Any
 from eventstore.log import Append, Appended, EventLog, ExpectedHeadMismatch, NewEvent
 from evidence.fold import OUTPUT_TYPES, raw_bytes, raw_size
 from evidence.record import format_time
+from evidence.wording import counted
 from runs import decide
 from runs.ids import new_id
 from runs.limits import RunLimits
@@ -332,8 +333,8 @@ class _Plan:
             raise Refusal(
                 "conflict",
                 f"Batch {batch.number} of producer {batch.producer_id} is stored, and it was another one: "
-                f"{stored.events} events, {stored.stdout_bytes} and {stored.stderr_bytes} bytes. Each "
-                "producer of a run needs an id of its own.",
+                f"{counted(stored.events, 'event')}, {stored.stdout_bytes} and {stored.stderr_bytes} bytes. "
+                "Each producer of a run needs an id of its own.",
                 {"reason": "number_reused", "expectedNumber": last + 1},
             )
         return stored.size

@@ -25,6 +25,13 @@ CONTENT_TYPES = {
 each_page = pytest.mark.parametrize("name", list(pages()), ids=lambda name: name or "overview")
 
 
+def test_the_health_is_told_to_who_asks_for_the_head_alone(running: Running) -> None:
+    """Load balancers ask with GET or with HEAD; the answers differ in the body alone."""
+    whole, head = httpx2.get(f"{running.url}/healthz"), httpx2.head(f"{running.url}/healthz")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(whole.content))
+
+
 @pytest.mark.parametrize("path", CONTENT_TYPES)
 def test_a_document_needs_no_key_and_is_not_sent_twice(running: Running, path: str) -> None:
     """200 with its type and an ETag; 304 without a body for who has it; 200 for who has another one."""
