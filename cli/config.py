@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli import output
-
-if TYPE_CHECKING:
-    from cli.settings import Settings
 
 
 @click.command("config")
@@ -23,9 +17,9 @@ def config(*, as_json: bool) -> None:
 
     Set one by its variable, for example CROWNEST_RUNS__EXECUTING_MAX=8 crownest serve.
     """
-    from cli.settings import load_settings
+    from cli.settings import load_settings, variables
 
-    rows = list(_rows(load_settings()))
+    rows = list(variables(load_settings()))
     if as_json:
         click.echo(json.dumps({"data": {row[0]: row[1] for row in rows}}, indent=2, default=str))
         return
@@ -33,14 +27,3 @@ def config(*, as_json: bool) -> None:
     for name, value in rows:
         shown = output.paint(str(value), sys.stdout, bold=True)
         click.echo(f"{name:<{width}}  {shown}")
-
-
-def _rows(settings: Settings) -> Iterator[tuple[str, Any]]:
-    """Variable names with their values, limits under their group."""
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            for field in dataclasses.fields(value):
-                yield f"CROWNEST_{name}__{field.name}".upper(), getattr(value, field.name)
-        else:
-            yield f"CROWNEST_{name}".upper(), value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import socket
 import sys
 import time
@@ -23,12 +24,14 @@ from cli.execution import describe_limits
 from cli.listening import listen
 from cli.previewing import port_of_previews
 from cli.problems import failure
-from cli.settings import Settings
+from cli.settings import Settings, mistyped
 from cli.wiring import Server, open_server
 from eventstore.log import LogError
 from runner.link import SandboxUnavailable
 from runs.credentials import principal_of_key
 from runs.organization import first_key
+
+logger = logging.getLogger(__name__)
 
 GARBAGE_SEARCHED_EVERY = 20_000
 """Objects made and not gone, between two searches for garbage among the young; Python's own is 700."""
@@ -48,6 +51,8 @@ def run_server(settings: Settings) -> None:
             "Unset it, or listen on 127.0.0.1.",
         )
     log_to_stderr()
+    for name, meant in mistyped(settings, os.environ):
+        logger.warning("%s sets nothing: is %s meant? All variables: crownest config", name, meant)
     try:
         with (
             listen(settings.host, settings.port, "--port") as listener,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, fields, is_dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +28,10 @@ NOTHING_GOES_ON_WITHOUT = frozenset(
         "log.readers", "runs.append_attempts_max", "runs.executing_max",
     }
 )  # fmt: skip
+
+
+LIKENESS_MIN = 0.9
+"""From which likeness on a name counts as a slip of another one; 1 is the same."""
 
 
 def default_data_dir() -> Path:
@@ -104,3 +110,26 @@ def _refuse_dead_limits(settings: Settings) -> None:
                     f"CROWNEST_{group.upper()}__{name.upper()}: Input should be at least {least}.",
                     "Correct or unset the variable; see: crownest config",
                 )
+
+
+def variables(settings: Settings) -> Iterator[tuple[str, Any]]:
+    """The name of each variable that sets something, with its value; limits under their group."""
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if is_dataclass(value) and not isinstance(value, type):
+            for field in fields(value):
+                yield f"CROWNEST_{name}__{field.name}".upper(), getattr(value, field.name)
+        else:
+            yield f"CROWNEST_{name}".upper(), value
+
+
+def mistyped(settings: Settings, names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Of these names of variables each that sets nothing and is a slip of one that does, with that one.
+
+    A data folder that is set by such a slip would be the default one without a word.
+    """
+    known = [name for name, _ in variables(settings)]
+    for name in sorted(names):
+        if name.upper().startswith("CROWNEST_") and name.upper() not in known:
+            for meant in get_close_matches(name.upper(), known, n=1, cutoff=LIKENESS_MIN):
+                yield name, meant

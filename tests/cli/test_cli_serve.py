@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.settings import load_settings
+from cli.settings import load_settings, mistyped
 from tests.cli.cli_runner import CROWNEST, THIS_CODE, Shell
 from tests.serving import serving
 
@@ -98,8 +98,9 @@ def _refused(shell: Shell, *arguments: str) -> str:
     return refused.err
 
 
-def _refused_process(home: Path, *arguments: str) -> str:
+def _refused_process(home: Path, *arguments: str, **variables: str) -> str:
     env = {**THIS_CODE, "PATH": os.environ["PATH"], "HOME": str(home), "CROWNEST_PROVIDER": "process"}
+    env |= variables
     done = subprocess.run(
         [CROWNEST, "serve", *arguments], env=env, capture_output=True, text=True, timeout=60, check=False
     )
@@ -164,6 +165,19 @@ def test_a_limit_with_which_nothing_would_go_on_is_refused(
     """The start, or every run, would wait without a word."""
     lonely_shell.env[name] = value
     assert name in _refused(lonely_shell)
+
+
+def test_a_slip_in_the_name_of_a_variable_is_told(tmp_path: Path) -> None:
+    """With the name that was meant; variables of clients, and settings of the provider, are no slips."""
+    slips = {"CROWNEST_DATADIR": "CROWNEST_DATA_DIR", "CROWNEST_LOG__READER": "CROWNEST_LOG__READERS"}
+    others = (
+        "CROWNEST_API_URL", "CROWNEST_API_KEY", "CROWNEST_CONFIG_PATH", "CROWNEST_ORG_ID", "CROWNEST_ROLE",
+        "CROWNEST_OIDC__CLIENT_SECRET", "CROWNEST_DATA_DIR", "DATADIR",
+    )  # fmt: skip
+    assert dict(mistyped(load_settings(), [*slips, *others])) == slips
+    (tmp_path / "foreign").write_text("")
+    told = _refused_process(tmp_path, "--data", str(tmp_path), CROWNEST_DATADIR="/nowhere")
+    assert "CROWNEST_DATADIR sets nothing: is CROWNEST_DATA_DIR meant?" in told
 
 
 def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
