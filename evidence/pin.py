@@ -58,4 +58,6 @@ def read_pin(data: bytes, policy: Policy) -> Checkpoint:
         split_origin(checkpoint.origin_line)
     except (FormatError, UnicodeDecodeError) as error:
         raise PinError(f"not a kept run checkpoint: {error}") from error
+    if checkpoint.size == 0:  # every history continues it, so that it would confirm any root
+        raise PinError("a checkpoint of 0 events pins nothing")
     return checkpoint

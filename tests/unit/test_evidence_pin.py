@@ -50,6 +50,7 @@ def test_a_key_that_the_policy_names_is_enough() -> None:
         (TEXT + b"extension\n", "three lines"),
         (TEXT.replace(b"\n16\n", b"\n016\n"), "leading zeros"),
         (TEXT.replace(b"\n16\n", b"\n17\n") + NOTE[len(TEXT) :], "does not fit"),
+        (TEXT.replace(b"\n16\n", b"\n0\n"), "pins nothing"),
         (flipped(NOTE, len(NOTE) - 40), "does not fit"),
         (sign_note(TEXT.decode(), STRANGER), "no signature is by a key"),
         (sign_note("hello\n", LOG_KEY), "three lines"),
