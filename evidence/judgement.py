@@ -179,7 +179,7 @@ class Judgement:
             raise VerificationError(
                 "E_ROLLBACK", f"Pinned: {counted(pin.size, 'event')}; here: {self.checkpoint.size}."
             )
-        if self._root_at_pin != pin.root:
+        if pin.size and self._root_at_pin != pin.root:
             raise VerificationError(
                 "E_FORK", f"Not the same as pinned: the first {counted(pin.size, 'event')}."
             )
