@@ -33,6 +33,8 @@ RULES: Mapping[str, str] = {
 EMPTY = "must not be empty"
 """Said of what must have at least one character or entry."""
 FIELD_CHARS_MAX = 200
+NAMED_BYTES_MAX = 64 * 1024
+"""Of what is larger no field is looked for: others would wait while one caller's mistake is found."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 Place = tuple[str | int, ...]
 """The keys and indices that lead to a value."""
@@ -52,26 +54,35 @@ def unreadable(data: bytes, error: Exception) -> Refusal:
     """What is no JSON. NaN and halves of surrogate pairs, which other parsers read, by their field."""
     if not data:
         return Refusal("invalid_request", "The body is empty. Send a JSON object.")
-    with suppress(ValueError, RecursionError):
-        odd = _odd(json.loads(data), ())
-        if odd is not None:
-            return _of_field(*odd)
+    if len(data) <= NAMED_BYTES_MAX:
+        with suppress(ValueError, RecursionError):
+            odd = _odd(json.loads(data))
+            if odd is not None:
+                return _of_field(*odd)
     return Refusal("invalid_request", f"The body is not valid JSON: {error}")
 
 
-def _odd(value: object, place: Place) -> tuple[Place, str] | None:
+def _odd(root: object) -> tuple[Place, str] | None:
     """Where a value, or a key, is something that JSON has not; and the rule that it broke."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return place, "must be a finite number: JSON has no NaN and no Infinity"
-    if isinstance(value, str) and _SURROGATE.search(value):
-        return place, "has half of a surrogate pair, which is no character"
-    items: Iterable[tuple[str | int, object]] = ()
-    if isinstance(value, dict):
-        items = cast("dict[str, object]", value).items()
-    elif isinstance(value, list):
-        items = enumerate(cast("list[object]", value))
-    found = (_odd(key, (*place, key)) or _odd(inner, (*place, key)) for key, inner in items)
-    return next((one for one in found if one is not None), None)
+    waiting: list[tuple[Place, object]] = [((), [root])]
+    while waiting:
+        place, parent = waiting.pop()
+        if isinstance(parent, dict):
+            items: Iterable[tuple[str | int, object]] = cast("dict[str, object]", parent).items()
+        else:
+            items = enumerate(cast("list[object]", parent))
+        for key, value in items:
+            if isinstance(value, (dict, list)):
+                waiting.append(((*place, key), cast("object", value)))
+            elif isinstance(value, float) and not math.isfinite(value):
+                return (*place, key)[1:], "must be a finite number: JSON has no NaN and no Infinity"
+            elif _has_half(key) or _has_half(value):
+                return (*place, key)[1:], "has half of a surrogate pair, which is no character"
+    return None
+
+
+def _has_half(text: object) -> bool:
+    return isinstance(text, str) and _SURROGATE.search(text) is not None
 
 
 def _of_field(place: Place, rule: str) -> Refusal:
