@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from api.faults import NAMED_BYTES_MAX
 from tests.serving import Running, archive, archive_headers
 
 
@@ -52,6 +53,14 @@ def test_a_bad_body_is_refused_naming_the_field(running: Running, body: bytes, f
     error = _error(running.http.post("/v1/workspace-runs", content=body), 400, "invalid_request")
     if field is not None:
         assert error["details"]["field"] == field
+
+
+def test_no_field_is_looked_for_in_a_large_body_that_is_no_json(running: Running) -> None:
+    """Finding it takes a second parser and a walk, in which nobody else is served."""
+    body = b'{"command":"' + b"x" * NAMED_BYTES_MAX + b'","timeoutMs":NaN}'
+    error = _error(running.http.post("/v1/workspace-runs", content=body), 400, "invalid_request")
+    assert error["message"].startswith("The body is not valid JSON")
+    assert "details" not in error
 
 
 @pytest.mark.parametrize(
