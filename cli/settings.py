@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -20,16 +20,14 @@ from eventstore.sequencer import SequencerLimits
 from runner.limits import RunnerLimits
 from runs.limits import RunLimits, SignInLimits
 
-LIMITS = ("runs", "runner", "api", "previews", "log", "sequencer", "sign_in")
-"""The settings that are groups of named limits, every one a number."""
 NOTHING_GOES_ON_WITHOUT = frozenset(
     {
-        "log.append_events_max", "log.append_queue_max", "log.chunk_bytes", "log.group_commit_appends_max",
-        "log.readers", "runs.append_attempts_max", "runs.executing_max",
+        "CROWNEST_LOG__APPEND_EVENTS_MAX", "CROWNEST_LOG__APPEND_QUEUE_MAX", "CROWNEST_LOG__CHUNK_BYTES",
+        "CROWNEST_LOG__GROUP_COMMIT_APPENDS_MAX", "CROWNEST_LOG__READERS",
+        "CROWNEST_RUNS__APPEND_ATTEMPTS_MAX", "CROWNEST_RUNS__EXECUTING_MAX",
     }
 )  # fmt: skip
-
-
+"""Limits that are at least 1; with 0 a start, or every run, would wait for ever."""
 LIKENESS_MIN = 0.9
 """From which likeness on a name counts as a slip of another one; 1 is the same."""
 
@@ -101,15 +99,14 @@ def load_settings(**given: Any) -> Settings:
 
 
 def _refuse_dead_limits(settings: Settings) -> None:
-    """No limit is below 0, and none is 0 with which a start or every run would wait for ever."""
-    for group in LIMITS:
-        for name, value in asdict(getattr(settings, group)).items():
-            least = 1 if f"{group}.{name}" in NOTHING_GOES_ON_WITHOUT else 0
-            if value < least:
-                raise failure(
-                    f"CROWNEST_{group.upper()}__{name.upper()}: Input should be at least {least}.",
-                    "Correct or unset the variable; see: crownest config",
-                )
+    """No limit is below 0: a limit is a number that is set under a group."""
+    for name, value in variables(settings):
+        least = 1 if name in NOTHING_GOES_ON_WITHOUT else 0
+        if "__" in name and isinstance(value, int | float) and value < least:
+            raise failure(
+                f"{name}: Input should be at least {least}.",
+                "Correct or unset the variable; see: crownest config",
+            )
 
 
 def variables(settings: Settings) -> Iterator[tuple[str, Any]]:
